@@ -1,0 +1,48 @@
+"""Show nbdev notebooks as pages of the book.
+
+A Sphinx extension. On reading a notebook it
+
+- strips the `#|` lines that speak to nbdev, not to the reader;
+- drops cells marked `#| hide`;
+- gives a notebook that has a `parameters` cell the parameter `recorded = True`, as
+  papermill would: the page shows what is recorded under results/ and trains nothing.
+"""
+
+import json
+from pathlib import Path
+
+import nbformat
+from papermill.parameterize import parameterize_notebook
+
+
+def visible(cell: dict) -> dict | None:
+    """The cell as a reader should see it, or None."""
+    if cell["cell_type"] == "raw":
+        return None
+    lines = cell["source"].splitlines()
+    directives = [line for line in lines if line.startswith("#|")]
+    if any("hide" in line.split() for line in directives):
+        return None
+    cell["source"] = "\n".join(
+        line for line in lines if not line.startswith("#|")
+    ).strip("\n")
+    return cell if cell["source"] else None
+
+
+def is_parameterised(notebook) -> bool:
+    return any("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
+
+
+def on_source_read(app, docname: str, source: list[str]) -> None:
+    if Path(app.env.doc2path(docname)).suffix != ".ipynb":
+        return
+    notebook = nbformat.reads(source[0], as_version=4)
+    notebook.cells = [cell for cell in map(visible, notebook.cells) if cell is not None]
+    if is_parameterised(notebook):
+        notebook = parameterize_notebook(notebook, {"recorded": True})
+    source[0] = json.dumps(notebook)
+
+
+def setup(app) -> dict:
+    app.connect("source-read", on_source_read)
+    return {"version": "1", "parallel_read_safe": True}
