@@ -42,9 +42,9 @@ def similarity(learned: np.ndarray, true: np.ndarray) -> np.ndarray:
     """The paper's similarity score, with its 1/K and absolute value: (R,) in 0..1."""
     return abs_cosines(learned, true).max(axis=2).mean(axis=1)
 
-# %% ../nbs/04_metrics.ipynb #ff9d7b35
+# %% ../nbs/04_metrics.ipynb #3509e664
 def coverage(learned: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Mean over the true directions of the best |cos| to a learned one: (R,) in 0..1."""
+    """Mean over the true directions of the best |cos| to a learned one: (R,)."""
     return abs_cosines(learned, true).max(axis=1).mean(axis=1)
 
 # %% ../nbs/04_metrics.ipynb #179e576a
