@@ -540,7 +540,7 @@ def _log_best_loss(x, s, mb) -> np.ndarray:
     least = np.where(columns >= np.log(2), inner, np.where(x > np.log(2), edge, np.inf))
     return least + price
 
-# %% ../nbs/01_theory.ipynb #ad52ac6c
+# %% ../nbs/01_theory.ipynb #fd7442db
 def n_star_best(
     eps,
     m,
@@ -552,7 +552,7 @@ def n_star_best(
     relative: bool = False,
     reading: Literal["consistent", "total", "printed"] = "consistent",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least n* over p >= 1, and the real p that takes it (to 1e280). Broadcasts."""
+    """Least n* over p >= 1, and the real p that takes it: NaN if none to 1e280 does."""
     check_choice(BRANCHES, branch=branch)
     check_choice(READINGS, reading=reading)
     check_counts(m=m, d=d, **({} if b is None else {"b": b}))
@@ -573,7 +573,7 @@ def n_star_best(
 
     return _least_on_grid(n_of, np.log(1e280))
 
-# %% ../nbs/01_theory.ipynb #5578820c
+# %% ../nbs/01_theory.ipynb #617739c1
 def _least_on_grid(function, high: float, points: int = 3001):
     """Least value of a function of ln p, and its p: a grid, refined three times."""
     grid = np.linspace(0, high, points)
@@ -585,7 +585,8 @@ def _least_on_grid(function, high: float, points: int = 3001):
         best = np.take_along_axis(values[0], at, -1)
         grid = np.maximum(centre + np.linspace(-step, step, 201), 0)
         step /= 100
-    return best[..., 0], np.exp(centre[..., 0])
+    reached = np.isfinite(best[..., 0])
+    return best[..., 0], np.where(reached, np.exp(centre[..., 0]), np.nan)
 
 # %% ../nbs/01_theory.ipynb #51589c1e
 def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
