@@ -540,7 +540,7 @@ def _log_best_loss(x, s, mb) -> np.ndarray:
     least = np.where(columns >= np.log(2), inner, np.where(x > np.log(2), edge, np.inf))
     return least + price
 
-# %% ../nbs/01_theory.ipynb #fd7442db
+# %% ../nbs/01_theory.ipynb #3bf0c527
 def n_star_best(
     eps,
     m,
@@ -560,15 +560,13 @@ def n_star_best(
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
     if b is not None and np.any(np.asarray(b) > np.asarray(m)):
         raise ValueError(f"b must be at most m, got b={b!r} and m={m!r}")
-    eps, m, c, Omega, d = (
-        np.asarray(v, dtype=float)[..., None] for v in (eps, m, c, Omega, d)
-    )
-    mb = 0.0 if b is None else m * np.asarray(b)[..., None]
-    s = Omega ** -(m if b is None else np.asarray(b, dtype=float)[..., None])
+    args = np.broadcast_arrays(eps, m, 0 if b is None else b, c, Omega, d)
+    eps, m, width, c, Omega, d = (np.asarray(v, dtype=float)[..., None] for v in args)
+    mb, s = m * width, Omega ** -(m if b is None else width)
     how = "printed" if b is None else reading
 
     def n_of(log_p):
-        columns = _modular(np.exp(log_p), mb, s, c, how)
+        columns = _modular(np.exp(log_p), mb, s, c, how)  # 0 wide if monolithic
         return _n_star(eps, *columns, d, branch, relative)
 
     return _least_on_grid(n_of, np.log(1e280))

@@ -39,6 +39,9 @@ def on_source_read(app, docname: str, source: list[str]) -> None:
     notebook = nbformat.reads(source[0], as_version=4)
     notebook.cells = [cell for cell in map(visible, notebook.cells) if cell is not None]
     if is_parameterised(notebook):
+        notebook.metadata["papermill"] = {}
+        for cell in notebook.cells:
+            cell.metadata.setdefault("tags", [])
         notebook = parameterize_notebook(notebook, {"recorded": True})
     source[0] = json.dumps(notebook)
 
