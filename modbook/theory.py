@@ -361,23 +361,35 @@ def _ratio_quantile(level, a, b) -> np.ndarray:
 def _beta_quantile(level, p, N) -> np.ndarray:
     return special.betaincinv((p - N) / 2, N / 2, level)
 
-# %% ../nbs/01_theory.ipynb #f703cc8e
+# %% ../nbs/01_theory.ipynb #ef58c186
+def _terms(level, N, p, t1, t2) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of the two terms of the test loss where N < p."""
+    ratio = t2 * (1 + _ratio_quantile(level, N, p - N + 1))
+    return ratio, t1 * _beta_quantile(level, p, N)
+
+
 def _sum_quantile(level, N, p, t1, t2, nodes: int = 48) -> np.ndarray:
     """Quantile of t2 (1 + chi2_N / chi2_{p-N+1}) + t1 Beta, for 1-d arrays, N < p."""
     u, weight = np.polynomial.legendre.leggauss(nodes)
-    a, b = N / 2, (p - N + 1) / 2
-    shift = t2[:, None] + t1[:, None] * _beta_quantile(
-        (u + 1) / 2, p[:, None], N[:, None]
-    )
+    columns = [v[:, None] for v in (N, p, t1, t2)]
+    spread = [
+        np.subtract(*_terms(np.array([0.95, 0.05]), *columns)[i].T) for i in (0, 1)
+    ]
+    wide = (spread[0] >= spread[1])[
+        :, None
+    ]  # the ratio spreads more: average over Beta
+    ratio, share = _terms((u + 1) / 2, *columns)
+    shift = np.where(wide, columns[3] + share, ratio)
+    a = np.where(wide[:, 0], N, p - N)[:, None] / 2
+    b = np.where(wide[:, 0], p - N + 1, N)[:, None] / 2
+    scale = np.where(wide, columns[3], np.maximum(columns[2], 1e-300))
 
     def cdf(x):
-        r = np.maximum(x[:, None] - shift, 0) / t2[:, None]
-        return special.betainc(a[:, None], b[:, None], r / (1 + r)) @ weight / 2
+        z = np.maximum(x[:, None] - shift, 0) / scale
+        z = np.where(wide, z / (1 + z), np.minimum(z, 1))
+        return special.betainc(a, b, z) @ weight / 2
 
-    low, high = (
-        t2 * (1 + _ratio_quantile(q, 2 * a, 2 * b)) + t1 * _beta_quantile(q, p, N)
-        for q in (level / 2, (1 + level) / 2)
-    )
+    low, high = (sum(_terms(q, N, p, t1, t2)) for q in (level / 2, (1 + level) / 2))
     for _ in range(60):
         middle = np.sqrt(low * high)
         below = cdf(middle) < level

@@ -1,14 +1,18 @@
 """The theory room: its imports, its range, its errors, and the published Figure 3."""
 
+import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from modbook import theory
 
+ROOT = Path(__file__).resolve().parent.parent
 FAR_M = np.array([1, 2, 5, 10, 30, 100])
 FAR_P = np.array([1, 10, 10**4, 10**8, 10**12])[:, None]
 
@@ -37,6 +41,18 @@ def test_figure_3_equals_the_published_curves(network, published):
     m = np.array(list(published))
     n = theory.sample_complexity(1.2, theory.effective_p(count), m, branch="above")
     np.testing.assert_allclose(n, list(published.values()), rtol=0.02)
+
+
+# The proofs ---------------------------------------------------------------------
+
+
+def test_every_equation_of_the_paper_is_there_in_its_order():
+    cells = json.loads((ROOT / "nbs" / "theory_proofs.ipynb").read_text())["cells"]
+    text = "\n".join(
+        "".join(c["source"]) for c in cells if c["cell_type"] == "markdown"
+    )
+    labels = re.findall(r"^:label: eq-(.*)$", text, re.MULTILINE)
+    assert labels == [f"paper-{i}" for i in range(1, 69)]  # their numbers in the book
 
 
 # Far ends ---------------------------------------------------------------------

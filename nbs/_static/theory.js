@@ -114,7 +114,7 @@ window.modbookTheory = (() => {
       return [(1 + x) / 2, 1 / ((1 - x * x) * slope * slope)];
     });
   }
-  const NODES = legendre(12);
+  const NODES = legendre(32);
 
   // Columns, Tr(Lambda_1), Tr(Lambda_2). b = 0: monolithic; else the consistent reading.
   function model(p, m, b, c, Omega) {
@@ -129,22 +129,38 @@ window.modbookTheory = (() => {
     return [(N - least) / n * t2, d * (t2 * F + (1 - least / q) * t1 + t2)];
   }
 
-  // Quantiles of the test loss where dn < q: a ratio plus a Beta variable.
-  function sumQuantile(level, N, q, t1, t2, shifts) {
-    const a = N / 2, b = (q - N + 1) / 2;
+  // Where dn < q the test loss over d is t2 (1 + ratio) + t1 Beta. What its distribution
+  // function needs: an average over the term that spreads less.
+  function overparameterised(N, q, t1, t2) {
+    const ratio = (u) => t2 * (1 + Math.exp(lnRatioQuantile(u, N, q - N + 1)));
+    const share = (u) => t1 * betaQuantile(u, (q - N) / 2, N / 2);
+    const spread = (term) => term(0.95) - term(0.05);
+    const wide = spread(ratio) >= spread(share);
+    return wide
+      ? { wide, scale: t2, a: N / 2, b: (q - N + 1) / 2,
+        shifts: NODES.map(([u]) => t2 + share(u)), middle: ratio(0.5) + share(0.5) }
+      : { wide, scale: t1, a: (q - N) / 2, b: N / 2,
+        shifts: NODES.map(([u]) => ratio(u)), middle: ratio(0.5) + share(0.5) };
+  }
+
+  function sumQuantile(level, { wide, scale, a, b, shifts, middle }) {
     const f = (t) => {
       const L = Math.exp(t);
       let value = 0, slope = 0;
       shifts.forEach((shift, k) => {
-        const r = (L - shift) / t2;
-        if (r <= 0) return;
-        const [P, s] = beta(a, b, r / (1 + r), 1 / (1 + r));
-        value += NODES[k][1] * P;
-        slope += NODES[k][1] * s / r * L / t2;
+        const z = (L - shift) / scale, weight = NODES[k][1];
+        if (z <= 0) return;
+        if (!wide && z >= 1) {
+          value += weight;
+          return;
+        }
+        const [x, y] = wide ? [z / (1 + z), 1 / (1 + z)] : [z, 1 - z];
+        const [P, s] = beta(a, b, x, y);
+        value += weight * P;
+        slope += weight * s / (wide ? z : z * (1 - z)) * L / scale;
       });
       return [value, slope || 1e-300];
     };
-    const middle = shifts[shifts.length >> 1] + t2 * Math.exp(lnRatioQuantile(level, N, q - N + 1));
     return Math.exp(solve(f, level, Math.log(middle), 0.2));
   }
 
@@ -156,8 +172,8 @@ window.modbookTheory = (() => {
         N > q ? t2 / n * chi2Quantile(level, N - q) : 0,
         d * t2 * (1 + Math.exp(lnRatioQuantile(level, q, N - q + 1)))]);
     }
-    const shifts = NODES.map(([u]) => t2 + t1 * betaQuantile(u, (q - N) / 2, N / 2));
-    return levels.map((level) => [0, d * sumQuantile(level, N, q, t1, t2, shifts)]);
+    const terms = overparameterised(N, q, t1, t2);
+    return levels.map((level) => [0, d * sumQuantile(level, terms)]);
   }
 
   // Everything drawn at one n and p: train and test, as {mean, median, low, high}.
@@ -203,8 +219,6 @@ window.modbookTheory = (() => {
   function redraw({ sliders, axis, sources, marks, axes, readout, constants }) {
     const m = sliders.m.value, d = sliders.d.value, Omega = sliders.Omega.value;
     const n = Math.round(10 ** sliders.n.value), p = Math.round(10 ** sliders.p.value);
-    sliders.n.title = `samples n: ${n}`;
-    sliders.p.title = `parameters p: ${p}`;
     const alongN = axis.active === 0;
     const networks = { monolithic: 0, modular: constants.b };
     const extra = Object.values(networks).map((b) => (alongN ? (p + m * b) / d : d * n - m * b));
