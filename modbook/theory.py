@@ -5,8 +5,8 @@ __all__ = ['C', 'OMEGA', 'ALPHA', 'READINGS', 'BRANCHES', 'check_counts', 'check
            'check_shapes', 'decay', 'lambdas', 'power_traces', 'traces', 'flat_traces', 'square_traces',
            'effective_dimension', 'F', 'F_tail_exponent', 'pinv_norms', 'F_hundred_trials', 'losses', 'theorem1',
            'modular', 'theorem2', 'simulate', 'modular_variances', 'summarise', 'loss_quantiles', 'loss_variances',
-           'n_star', 'sample_complexity', 'log_n_star_best', 'n_star_best', 'linear_bound', 'ridge_losses',
-           'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
+           'n_star', 'sample_complexity', 'log_n_star_best', 'n_star_best', 'linear_bound', 'n_star_limit',
+           'log_n_star_limit', 'ridge_losses', 'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
 
 # %% ../nbs/01_theory.ipynb #1d076d42
 from dataclasses import dataclass
@@ -618,6 +618,35 @@ def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     with np.errstate(over="ignore"):
         return (mb + np.expm1(np.log(ratio) / s)) / d
 
+# %% ../nbs/01_theory.ipynb #398a5605
+def n_star_limit(eps, p, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+    """Growing m, fixed p, above the peak: the limit of n*, or of n* / m with b given.
+
+    Monolithic: 1 + eps p / (eps - d c) over d, infinite if eps <= d c. Modular:
+    b r / (r - 1) over d, infinite if r <= 1. Broadcasts.
+    """
+    check_counts(p=p, d=d, **({} if b is None else {"b": b}))
+    check_above(0, eps=eps, c=c)
+    check_shapes(eps=eps, p=p, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    e, c = np.asarray(eps, dtype=float) / d, np.asarray(c, dtype=float)
+    if b is None:
+        return _N_above(e, np.asarray(p), None, c) / d
+    t2 = _power_traces(p, decay(b, Omega), c)[1]
+    return (_N_above(e, np.asarray(b), None, t2) - 1) / d
+
+
+def log_n_star_limit(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+    """Leading order of `log_n_star_best` for growing m. Needs eps < d c. Broadcasts."""
+    check_counts(m=m, d=d, **({} if b is None else {"b": b}))
+    check_above(0, eps=eps, c=c)
+    check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    if np.any(np.asarray(eps) >= np.asarray(d) * c):
+        raise ValueError(f"eps must be less than d c, got {eps!r}")
+    if b is not None:
+        return np.log(np.asarray(m) * b / np.asarray(d, dtype=float))
+    s = decay(m, Omega)
+    return 1 - np.log(s) + np.log(np.asarray(d) * c / np.asarray(eps)) / s - np.log(d)
+
 # %% ../nbs/01_theory.ipynb #853ef9c8
 def ridge_losses(n, p, t1, t2, ridge, d=1, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
     """Train and test loss with a finite ridge, for large dn and p (Eqn 20).
@@ -670,26 +699,31 @@ def _dof(kappa, s, ones, terms: int = 300, nodes: int = 600) -> np.ndarray:
     rest = np.exp(-s * end)[:, 0] / kappa[:, 0]
     return (lam / (lam + kappa)).sum(1) + middle / (nodes - 1) + rest + ones
 
-# %% ../nbs/01_theory.ipynb #4004b606
-def bayes_loss(n, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+# %% ../nbs/01_theory.ipynb #afb0e0ed
+def bayes_loss(n, m, b=None, c=C, Omega=OMEGA, d=1, noise=0.0) -> np.ndarray:
     """Least expected test loss of any estimator, Gaussian weights, large dn.
 
-    The error is of relative order 1 / dn. With b: modular targets. Broadcasts.
+    The error is of relative order 1 / dn. With b: modular targets. `noise` is the
+    variance of label noise in training. Broadcasts.
     """
     check_counts(n=n, m=m, d=d, **({} if b is None else {"b": b}))
     check_above(0, c=c)
-    check_shapes(n=n, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    check_from(0, noise=noise)
+    width = 1 if b is None else b
+    check_shapes(n=n, m=m, b=width, c=c, Omega=Omega, d=d, noise=noise)
     mb = 0 if b is None else np.asarray(m) * b
     s = decay(m if b is None else b, Omega)
-    args = np.broadcast_arrays(np.asarray(d) * n, s, mb, c)
-    N, s, mb, c = (np.asarray(v, dtype=float).ravel() for v in args)
-    low, high = np.log(1e-300) + 0 * N, np.log((1 + mb / c) / N)
+    args = np.broadcast_arrays(np.asarray(d) * n, s, mb, c, noise)
+    N, s, mb, c, noise = (np.asarray(v, dtype=float).ravel() for v in args)
+    low, high = np.log(1e-300) + 0 * N, np.log((1 + (mb + noise) / c) / N)
     for _ in range(60):
         x = (low + high) / 2
         kappa = np.exp(x)
-        excess = _dof(kappa, s, mb / (1 + c * kappa)) > N
+        more = mb / (1 + c * kappa) + noise / (c * kappa)
+        excess = _dof(kappa, s, more) > N
         low, high = np.where(excess, x, low), np.where(excess, high, x)
-    return np.asarray(d) * (c * N * np.exp(high)).reshape(args[0].shape)
+    loss = c * N * np.exp(high) - noise
+    return np.asarray(d) * loss.reshape(args[0].shape)
 
 # %% ../nbs/01_theory.ipynb #603aa17a
 @dataclass(frozen=True)
