@@ -36,13 +36,13 @@ class Scale:
     rule_steps: int
     n_test: int
 
-# %% ../nbs/11_experiments.ipynb #388566cc
+# %% ../nbs/11_experiments.ipynb #12e85048
 def paper_iterations(m: int) -> int:
     """Training steps of modular networks for inputs of dimension m (Appendix E.3)."""
     return 1000 if m < 7 else 700 if m < 9 else 500 if m == 9 else 200
 
 
-LAPTOP_N = (100, 300, 1000, 3000, 10_000)
+LAPTOP_N = (100, 500, 2000, 10_000)
 PAPER_N = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 NINE = tuple((width, layers) for width in (8, 32, 128) for layers in (3, 5, 7))
 

@@ -66,15 +66,15 @@ class Kernel(Protocol):
     def projections(self, U: torch.Tensor) -> torch.Tensor:
         """(..., *U-hat) -> (..., m, width): what the modules start from."""
 
-# %% ../nbs/06_kernel_init.ipynb #d9b3117f
+# %% ../nbs/06_kernel_init.ipynb #7ab754db
 class Gaussian(torch.autograd.Function):
     """exp(-|z_i - z_j|^2 / 2 sigma^2): (..., b, c) points -> (..., b, b)."""
 
     @staticmethod
     def forward(ctx, Z, sigma):
+        Z = Z * (0.5**0.5 / sigma)
         squares = Z.square().sum(-1, keepdim=True)
-        K = (squares + squares.mT).sub_(2 * Z @ Z.mT).clamp_(min=0)
-        K = K.mul_(-0.5 / sigma**2).exp_()
+        K = (Z @ Z.mT).mul_(2).sub_(squares).sub_(squares.mT).clamp_(max=0).exp_()
         ctx.save_for_backward(Z, K)
         ctx.sigma = sigma
         return K
@@ -83,8 +83,8 @@ class Gaussian(torch.autograd.Function):
     def backward(ctx, grad):
         Z, K = ctx.saved_tensors
         W = grad * K
-        W = (W + W.mT).mul_(-1 / ctx.sigma**2)
-        return W.sum(-1, keepdim=True) * Z - W @ Z, None
+        degrees = (W.sum(-1) + W.sum(-2))[..., None]
+        return (W @ Z + W.mT @ Z - degrees * Z) * (2**0.5 / ctx.sigma), None
 
 
 gaussian = Gaussian.apply
