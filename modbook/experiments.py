@@ -216,8 +216,8 @@ def label(grid: list[Cell], rows: pd.DataFrame, scale: str) -> pd.DataFrame:
     )
     return labels.merge(rows, on="id", how="inner", validate="many_to_one")
 
-# %% ../nbs/11_experiments.ipynb #51e94e45
-def run_experiment(settings: Sweep) -> pd.DataFrame:
+# %% ../nbs/11_experiments.ipynb #87e316c5
+def run_experiment(settings: Sweep, show: bool = True) -> pd.DataFrame:
     """Run what is missing of an experiment and return its labelled rows.
 
     With `recorded=True` nothing is run: the rows recorded at this scale are returned.
@@ -227,7 +227,7 @@ def run_experiment(settings: Sweep) -> pd.DataFrame:
     grid = settings.grid()
     with Store(settings.store) as store:
         trials = [cell.trial for cell in grid]
-        rows = run_sweep(trials, store, settings.workers, settings.device)
+        rows = run_sweep(trials, store, settings.workers, settings.device, show=show)
     return label(grid, rows, settings.scale)
 
 # %% ../nbs/11_experiments.ipynb #7e3c4d0a

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['gaussian', 'OPTIMISERS', 'GROUPS', 'factor', 'MinimumNorm', 'Kernel', 'Gaussian', 'unit', 'DirectionKernel',
            'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Found', 'check_rule', 'descend',
-           'find_projections']
+           'find_projections', 'learn_projections']
 
 # %% ../nbs/06_kernel_init.ipynb #0f29c007
 from collections.abc import Sequence
@@ -277,3 +277,28 @@ def find_projections(
     U = grouped.view_as(U)
     objective = torch.cat(traces).view(len(X), -1, steps).numpy()
     return Found(U, kernel.projections(U), objective, most, skipped)
+
+# %% ../nbs/06_kernel_init.ipynb #d07435bc
+def learn_projections(
+    X: np.ndarray,  # (n, m) inputs
+    y: np.ndarray,  # (n,) or (n, d) targets
+    modules: int,
+    kernel: Kernel | None = None,  # by default DirectionKernel()
+    seed: int = 0,
+    **settings,  # steps, rate, batch, optimiser, joint, jitter of find_projections
+) -> np.ndarray:  # (modules, m, width)
+    """Algorithm 1 on one data set. ValueError or TypeError names what is wrong."""
+    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
+    if X.ndim != 2 or len(X) != len(y) or y.ndim not in (1, 2):
+        raise ValueError(
+            f"X and y must be (n, m) and (n,) or (n, d), got {X.shape}, {y.shape}"
+        )
+    found = find_projections(
+        torch.as_tensor(X)[None],
+        torch.as_tensor(y.reshape(len(y), -1))[None],
+        modules,
+        kernel or DirectionKernel(),
+        [np.random.default_rng(seed)],
+        **settings,
+    )
+    return found.projections[0].cpu().numpy()

@@ -218,15 +218,17 @@ def results(
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/10_sweeps.ipynb #6c3396f0
+# %% ../nbs/10_sweeps.ipynb #7784130d
 def progress(groups: Sequence[list[Trial]]) -> tqdm:
     """A progress bar over the estimated cost of all groups."""
     cost = sum(len(group) * estimate_seconds(group[0]) for group in groups)
     bar = (
         "{desc} |{bar:24}| {percentage:3.0f} %, {elapsed} gone, about {remaining} left"
     )
-    pace = 0.2 if sys.stderr.isatty() else 2.0
-    return tqdm(total=cost, bar_format=bar, mininterval=pace, ascii=" ░█")
+    pace = 0.2 if sys.stdout.isatty() else 2.0
+    return tqdm(
+        total=cost, bar_format=bar, mininterval=pace, ascii=" ░█", file=sys.stdout
+    )
 
 # %% ../nbs/10_sweeps.ipynb #27968e06
 def run_sweep(

@@ -39,10 +39,19 @@ def on_source_read(app, docname: str, source: list[str]) -> None:
     notebook = nbformat.reads(source[0], as_version=4)
     notebook.cells = [cell for cell in map(visible, notebook.cells) if cell is not None]
     if is_parameterised(notebook):
+        notebook.metadata["papermill"] = {}
+        for cell in notebook.cells:
+            cell.metadata.setdefault("tags", [])
         notebook = parameterize_notebook(notebook, {"recorded": True})
     source[0] = json.dumps(notebook)
 
 
+def on_docstring(app, what, name, obj, options, lines: list[str]) -> None:
+    """Docstrings are plain text: bars and stars stand for themselves."""
+    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+
+
 def setup(app) -> dict:
     app.connect("source-read", on_source_read)
+    app.connect("autodoc-process-docstring", on_docstring, priority=100)
     return {"version": "1", "parallel_read_safe": True}
