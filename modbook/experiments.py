@@ -139,7 +139,7 @@ class Sweep:
             for seed in range(self.seeds or scale.seeds)
         ]
 
-# %% ../nbs/11_experiments.ipynb #75fb3ada
+# %% ../nbs/11_experiments.ipynb #4abe0cd6
 def check_types(settings) -> None:
     """Raise TypeError if a field of the record is not of its declared type."""
     for field in fields(settings):
@@ -154,7 +154,8 @@ def check_types(settings) -> None:
 def check_range(name: str, value: int, least: int, most: int) -> None:
     """Raise ValueError unless least <= value <= most."""
     if not least <= value <= most:
-        raise ValueError(f"{name} must be in {least}..{most}, got {value}")
+        bounds = f"at least {least} and at most {most}"
+        raise ValueError(f"{name} must be a whole number of {bounds}, got {value}")
 
 
 def check_choice(name: str, value: str, allowed) -> None:

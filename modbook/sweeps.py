@@ -230,7 +230,7 @@ def progress(groups: Sequence[list[Trial]]) -> tqdm:
         total=cost, bar_format=bar, mininterval=pace, ascii=" ░█", file=sys.stdout
     )
 
-# %% ../nbs/10_sweeps.ipynb #27968e06
+# %% ../nbs/10_sweeps.ipynb #7f311517
 def run_sweep(
     trials: Sequence[Trial],
     store: Store,
@@ -243,9 +243,10 @@ def run_sweep(
     device = choose_device(device)
     done = store.ids()
     groups = plan(t for t in dict.fromkeys(trials) if t.id not in done)
-    left = sum(map(len, groups))
+    left, asked = sum(map(len, groups)), len(set(trials))
     if show:
-        print(f"{len(set(trials)) - left} trials are in {store.path}, {left} to run")
+        print(f"{asked} trials, {asked - left} of them in {store.path}: ", end="")
+        print(f"{left} to train" if left else "nothing to train")
     if groups and executor is None:
         workers = min(workers or default_workers(device), len(groups))
         if workers > 1:
