@@ -22,7 +22,7 @@ sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and fig
 
 test: lint ## check style, notebooks, package, book and main job
 	nbdev_test --n_workers 1 --timing
-	pytest
+	pytest --durations=5
 
 book: $(READY) ## build the book into _build/html
 	rm -rf _build
