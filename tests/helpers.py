@@ -14,6 +14,7 @@ def run(
     *command: str | Path,  # a name without a folder is a script of this environment
     cwd: Path,
     check: bool = True,  # fail the test unless the command exits with 0
+    timeout: float = 300,  # seconds
     **environment: str,
 ) -> subprocess.CompletedProcess:
     """Run a command to its end, without a terminal; its output is text."""
@@ -28,6 +29,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=timeout,
     )
     if check:
         assert done.returncode == 0, (
