@@ -33,7 +33,7 @@ lint: $(READY) ## check style and format of modules, tests and notebooks
 	ruff format --check .
 
 export: $(READY) ## notebooks without outputs, and the modules that they export
-	jupyter nbconvert --log-level=ERROR --clear-output --inplace nbs/*.ipynb
+	nbstripout --keep-id nbs/*.ipynb
 	nbdev_clean
 	find modbook -name '*.py' -delete
 	nbdev_export
