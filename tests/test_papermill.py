@@ -3,7 +3,6 @@
 import json
 import re
 import sqlite3
-import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -55,13 +54,12 @@ def runs(tmp_path_factory) -> SimpleNamespace:
     """Two runs on one store: without an output path, then again with one."""
     store = tmp_path_factory.mktemp("sweep") / "rows.sqlite"
     printed = papermill(store=store).stdout
-    rows_before, start = rows(store), time.monotonic()
+    rows_before = rows(store)
     papermill(store.with_name("executed.ipynb"), store=store)
     return SimpleNamespace(
         printed=printed,
         executed=nbformat.read(store.with_name("executed.ipynb"), as_version=4),
         rows=(rows_before, rows(store)),
-        again_s=time.monotonic() - start,
     )
 
 
@@ -78,9 +76,8 @@ def test_with_an_output_path_there_are_a_figure_and_a_table(runs):
 
 def test_a_second_run_trains_nothing(runs):
     said = "".join(output.get("text", "") for output in outputs(runs.executed))
-    assert re.search(r"\b0 to run\b", said)
+    assert "nothing to train" in said
     assert runs.rows[0] == runs.rows[1]
-    assert runs.again_s < 20
 
 
 # What is passed, and a pattern for the sentence that it has to end with.
