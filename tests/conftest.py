@@ -20,7 +20,8 @@ def tree(tmp_path) -> Path:
 def book(tmp_path_factory) -> Path:
     """The folder of pages of the book, built once, from nothing, warnings as errors."""
     tree = copy_tree(tmp_path_factory.mktemp("book"))
-    run("jupyter-book", "build", ".", "-W", "-n", "--keep-going", cwd=tree)
+    build = ("jupyter-book", "build", ".", "-W", "-n", "--keep-going")
+    run(*build, cwd=tree, timeout=900)
     return tree / "_build" / "html"
 
 
