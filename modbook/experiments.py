@@ -4,8 +4,8 @@
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'PLAIN', 'IPYTHON', 'MEASURES', 'NOT_YET',
            'SWEEP_QUESTIONS', 'SWEEP', 'CLAIMS', 'Scale', 'paper_iterations', 'method_trial', 'Cell', 'Sweep',
            'check_types', 'check_range', 'check_choice', 'read_parameters', 'plan_table', 'trial_line', 'label',
-           'run_experiment', 'summarise', 'readable', 'origins', 'reach', 'results_folder', 'record', 'recorded',
-           'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims', 'Claim', 'from_sweep',
+           'run_experiment', 'summarise', 'readable', 'origins', 'reach', 'results_folder', 'rank', 'record',
+           'recorded', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims', 'Claim', 'from_sweep',
            'claims_table']
 
 # %% ../nbs/11_experiments.ipynb #ddbd49b7
@@ -285,14 +285,20 @@ def results_folder(start: Path | None = None) -> Path:
         f"recorded tables are in results/ of a checkout of modbook; {start} is in none"
     )
 
-# %% ../nbs/11_experiments.ipynb #7e9c8452
+# %% ../nbs/11_experiments.ipynb #aee9ab6c
+def rank(column: pd.Series) -> pd.Series:
+    """What to sort a column by: methods stand in the order of METHODS."""
+    return column.map(list(METHODS).index) if column.name == "method" else column
+
+
 def record(name: str, table: pd.DataFrame, folder: Path | None = None) -> Path:
     """Merge labelled rows into results/NAME/rows.csv and return its path."""
     path = (folder or results_folder()) / name / "rows.csv"
     if path.exists():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
     table = table.drop_duplicates(["scale", "method", "id"], keep="last")
-    table = table.sort_values(["scale", "m", "method", "architecture", "n", "seed"])
+    order = ["scale", "m", "method", "architecture", "n", "seed"]
+    table = table.sort_values(order, key=rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     table.to_csv(unfinished, index=False)

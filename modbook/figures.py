@@ -32,10 +32,11 @@ LOOKS = {
     "oracle": dict(color="#009E73", marker="^", linestyle=":"),
 }
 
-# %% ../nbs/12_figures.ipynb #c668a52f
+# %% ../nbs/12_figures.ipynb #afacabd2
 def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
     """One line a method, with standard errors; the mean over architectures."""
-    for method, rows in summary.groupby("method", sort=False):
+    for method in METHODS:
+        rows = summary[summary.method == method]
         points = (
             rows.groupby("n")[[measure, f"{measure}_se"]]
             .mean()
