@@ -3,13 +3,15 @@
 # %% auto #0
 __all__ = ['PROJECTIONS', 'stream', 'SineTask', 'sample_directions', 'sample_sine_tasks', 'sample_inputs']
 
-# %% ../nbs/02_tasks.ipynb #76860604
+# %% ../nbs/02_tasks.ipynb #71b582b4
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .theory import check_counts
 
 # %% ../nbs/02_tasks.ipynb #35057423
 def stream(*key: str | int | float) -> np.random.Generator:
@@ -58,7 +60,7 @@ def sample_directions(rng: np.random.Generator, k: int, m: int) -> np.ndarray:
     u = rng.standard_normal((k, m))
     return u / np.linalg.norm(u, axis=1, keepdims=True)
 
-# %% ../nbs/02_tasks.ipynb #675a62aa
+# %% ../nbs/02_tasks.ipynb #f6c9a79c
 def sample_sine_tasks(
     rngs: Sequence[np.random.Generator],  # one generator a replica
     m: int,  # dimension of the input
@@ -67,11 +69,7 @@ def sample_sine_tasks(
     projection: str = "linear",  # or "distance"
 ) -> SineTask:
     """Draw one task a generator (Appendix E.1). ValueError if a count is below 1."""
-    for name, value in dict(m=m, k=k, tau=tau).items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"{name} must be a whole number of at least 1, got {value!r}"
-            )
+    check_counts(m=m, k=k, tau=tau)
     if projection not in PROJECTIONS:
         raise ValueError(f"projection must be one of {PROJECTIONS}, got {projection!r}")
     draws = [

@@ -6,6 +6,9 @@ A Sphinx extension. On reading a notebook it
 - drops cells marked `#| hide`;
 - gives a notebook that has a `parameters` cell the parameter `recorded = True`, as
   papermill would: the page shows what is recorded under results/ and trains nothing.
+
+It also leaves out thebe, which Jupyter Book puts on every page: running code in the
+page needs a server and the network, and its script is declared twice.
 """
 
 import json
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 from papermill.parameterize import parameterize_notebook
+from sphinx_thebe import init_thebe_core, update_thebe_context
 
 
 def visible(cell: dict) -> dict | None:
@@ -46,6 +50,22 @@ def on_source_read(app, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
+def on_docstring(app, what, name, obj, options, lines: list[str]) -> None:
+    """Docstrings are plain text: bars and stars stand for themselves."""
+    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+
+
+def without_thebe(app, config) -> None:
+    for listeners in app.events.listeners.values():
+        listeners[:] = [
+            listener
+            for listener in listeners
+            if listener.handler not in (init_thebe_core, update_thebe_context)
+        ]
+
+
 def setup(app) -> dict:
+    app.connect("config-inited", without_thebe)
     app.connect("source-read", on_source_read)
+    app.connect("autodoc-process-docstring", on_docstring, priority=100)
     return {"version": "1", "parallel_read_safe": True}
