@@ -165,7 +165,7 @@ def F(n, p) -> np.ndarray:
     check_shapes(n=n, p=p)
     return _F(np.asarray(n, dtype=float), np.asarray(p, dtype=float))
 
-# %% ../nbs/01_theory.ipynb #4c6fe2b0
+# %% ../nbs/01_theory.ipynb #cd9b9872
 def F_tail_exponent(n, p) -> np.ndarray:
     """The a of P(||R^+||_F^2 > T) ~ T^-a: (|n - p| + 1) / 2. Broadcasts."""
     check_counts(n=n, p=p)
@@ -191,7 +191,7 @@ def F_hundred_trials(
     """
     return float(pinv_norms(n, p, rng, trials).mean())
 
-# %% ../nbs/01_theory.ipynb #17f5015c
+# %% ../nbs/01_theory.ipynb #61b8eae0
 def _losses(N, n, p, t1, t2, d, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
     least = np.minimum(N, p)
     train = (N - least) / n * (t2 + noise)
@@ -336,7 +336,7 @@ def _simulate_batch(shape, scale, t2, rng, ridge, noise, weights) -> np.ndarray:
     residual = y - (A @ theta[..., None])[..., 0]
     return np.stack([(residual**2).sum(1), ((theta - W) ** 2).sum(1) + t2], axis=1)
 
-# %% ../nbs/01_theory.ipynb #eceaee54
+# %% ../nbs/01_theory.ipynb #1b58ca41
 def modular_variances(
     p: int, m: int, b: int = 1, c=C, Omega=OMEGA, k: int = 1
 ) -> np.ndarray:
@@ -361,7 +361,7 @@ def _ratio_quantile(level, a, b) -> np.ndarray:
 def _beta_quantile(level, p, N) -> np.ndarray:
     return special.betaincinv((p - N) / 2, N / 2, level)
 
-# %% ../nbs/01_theory.ipynb #ef58c186
+# %% ../nbs/01_theory.ipynb #4b650857
 def _terms(level, N, p, t1, t2) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of the two terms of the test loss where N < p."""
     ratio = t2 * (1 + _ratio_quantile(level, N, p - N + 1))
@@ -647,7 +647,7 @@ def log_n_star_limit(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     s = decay(m, Omega)
     return 1 - np.log(s) + np.log(np.asarray(d) * c / np.asarray(eps)) / s - np.log(d)
 
-# %% ../nbs/01_theory.ipynb #853ef9c8
+# %% ../nbs/01_theory.ipynb #bb1a6520
 def ridge_losses(n, p, t1, t2, ridge, d=1, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
     """Train and test loss with a finite ridge, for large dn and p (Eqn 20).
 
