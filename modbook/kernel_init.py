@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['gaussian', 'OPTIMISERS', 'GROUPS', 'factor', 'MinimumNorm', 'Kernel', 'Gaussian', 'unit', 'DirectionKernel',
-           'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Found', 'check_rule', 'descend',
+           'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Descent', 'Found', 'descend', 'check_sets',
            'find_projections', 'learn_projections']
 
 # %% ../nbs/06_kernel_init.ipynb #0f29c007
@@ -170,10 +170,31 @@ def gradient(
     (slope,) = torch.autograd.grad(value.sum(), U)
     return value.detach(), slope, used
 
-# %% ../nbs/06_kernel_init.ipynb #b44a37a0
+# %% ../nbs/06_kernel_init.ipynb #8e951b98
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
+@dataclass(frozen=True)
+class Descent:
+    """Settings of Algorithm 1; TypeError or ValueError names what is out of range."""
+
+    steps: int = 1000
+    rate: float = 0.1
+    batch: int = 128  # points of a step; all, if there are fewer
+    optimiser: str = "sgd"  # the printed plain step, or "adam"
+    jitter: float = 1e-6  # added to the kernel's diagonal
+    joint: bool = False  # one kernel summed over all modules (Eqn 16)
+
+    def __post_init__(self):
+        check_counts(steps=self.steps, batch=self.batch)
+        check_above(0, rate=self.rate, jitter=self.jitter)
+        if self.optimiser not in OPTIMISERS:
+            allowed = ", ".join(OPTIMISERS)
+            raise ValueError(
+                f"optimiser must be one of {allowed}, got {self.optimiser!r}"
+            )
+
+# %% ../nbs/06_kernel_init.ipynb #cc06d816
 @dataclass(frozen=True)
 class Found:
     """What Algorithm 1 found for R replicas of K modules."""
@@ -184,108 +205,94 @@ class Found:
     jitter: float  # the largest that was needed
     skipped: int  # steps left out because a gradient was not finite
 
-# %% ../nbs/06_kernel_init.ipynb #0e77a7fa
-def check_rule(
-    n: int, K: int, steps: int, rate: float, batch: int, optimiser: str, jitter
-):
-    """Raise TypeError or ValueError that names a setting that is out of range."""
-    check_counts(n=n, K=K, steps=steps, batch=batch)
-    check_above(0, rate=rate, jitter=jitter)
-    if optimiser not in OPTIMISERS:
-        raise ValueError(
-            f"optimiser must be one of {list(OPTIMISERS)}, got {optimiser!r}"
-        )
-
-# %% ../nbs/06_kernel_init.ipynb #dace3dc7
-def descend(kernel, U, X, y, rngs, steps, rate, batch, optimiser, jitter):
-    """Algorithm 1 on G groups at once: U (G, J, *U-hat), X (G, n, m), y (G, n, d)."""
-    n, batch = X.shape[1], min(batch, X.shape[1])
+# %% ../nbs/06_kernel_init.ipynb #917c81bf
+def descend(
+    kernel: Kernel,
+    U: torch.Tensor,  # (G, J, *U-hat) starts, changed in place
+    X: torch.Tensor,  # (G, n, m)
+    y: torch.Tensor,  # (G, n, d)
+    rngs: Sequence[np.random.Generator],  # one a group
+    how: Descent,
+) -> tuple[torch.Tensor, float, int]:
+    """The objective (G, steps), the largest jitter used, and the steps left out."""
+    n, batch = X.shape[1], min(how.batch, X.shape[1])
     group = torch.arange(len(X), device=X.device)[:, None]
-    update = OPTIMISERS[optimiser]([U], lr=rate)
-    trace, most, skipped = torch.empty(len(X), steps, dtype=X.dtype), 0.0, 0
-    for step in range(steps):
+    update = OPTIMISERS[how.optimiser]([U], lr=how.rate)
+    trace, most, skipped = torch.empty(len(X), how.steps, dtype=X.dtype), 0.0, 0
+    for step in range(how.steps):
         rows = [rng.choice(n, batch, replace=False, shuffle=False) for rng in rngs]
         rows = torch.as_tensor(np.stack(rows), device=X.device)
-        trace[:, step], slope, used = gradient(
-            kernel, U, X[group, rows], y[group, rows], jitter
+        value, slope, used = gradient(
+            kernel, U, X[group, rows], y[group, rows], how.jitter
         )
         finite = slope.flatten(1).isfinite().all(1)
         U.grad = torch.where(finite.view(-1, *[1] * (U.ndim - 1)), slope, 0)
         update.step()
+        trace[:, step] = value
         most, skipped = max(most, used.max().item()), skipped + int((~finite).sum())
     return trace, most, skipped
 
-# %% ../nbs/06_kernel_init.ipynb #1a7f8f5b
+# %% ../nbs/06_kernel_init.ipynb #7de4baf6
 GROUPS = 32  # descended together
 
 
+def check_sets(X: torch.Tensor, y: torch.Tensor, replicas: int) -> None:
+    """Raise ValueError unless X (R, n, m) and y (R, n, d) fit and are finite."""
+    if X.ndim != 3 or y.ndim != 3 or X.shape[:2] != y.shape[:2] or len(X) != replicas:
+        shapes = f"{tuple(X.shape)}, {tuple(y.shape)} and {replicas}"
+        raise ValueError(
+            f"X, y and rngs must be (R, n, m), (R, n, d) and R, got {shapes}"
+        )
+    check_counts(n=X.shape[1], m=X.shape[2], d=y.shape[2])
+    for name, data in dict(X=X, y=y).items():
+        if not torch.isfinite(data).all():
+            raise ValueError(f"{name} must be finite, it has NaN or infinite values")
+
+# %% ../nbs/06_kernel_init.ipynb #716d30f2
 def find_projections(
     X: torch.Tensor,  # (R, n, m) inputs
     y: torch.Tensor,  # (R, n, d) targets
     K: int,  # modules
     kernel: Kernel,
     rngs: Sequence[np.random.Generator],  # one a replica
-    steps: int = 1000,
-    rate: float = 0.1,
-    batch: int = 128,
-    optimiser: str = "sgd",  # the printed step, or "adam"
-    joint: bool = False,  # one kernel summed over all modules (Eqn 16)
-    jitter: float = 1e-6,
+    how: Descent = Descent(),
 ) -> Found:
     """Algorithm 1 for R data sets at once, in float64.
 
-    Raises ValueError or TypeError that names a setting out of range, or data that are
-    not finite, before anything is computed.
+    Raises ValueError or TypeError if shapes do not fit or data are not finite, before
+    anything is computed.
     """
-    if X.ndim != 3 or y.ndim != 3 or X.shape[:2] != y.shape[:2] or len(rngs) != len(X):
-        shapes = f"{tuple(X.shape)}, {tuple(y.shape)} and {len(rngs)}"
-        raise ValueError(
-            f"X, y and rngs must be (R, n, m), (R, n, d) and R, got {shapes}"
-        )
-    check_rule(X.shape[1], K, steps, rate, batch, optimiser, jitter)
-    for name, data in dict(X=X, y=y).items():
-        if not torch.isfinite(data).all():
-            raise ValueError(f"{name} must be finite, it has NaN or infinite values")
+    check_sets(X, y, len(rngs))
+    check_counts(K=K)
     X, y = X.double(), y.double()
     own = [rng.spawn(K) for rng in rngs]  # a generator for each module
     starts = np.stack([[kernel.start(g, X.shape[2]) for g in each] for each in own])
     U = torch.as_tensor(starts, device=X.device)  # (R, K, *U-hat)
-    grouped = U if joint else U.flatten(0, 1)[:, None]  # (G, J, *U-hat)
-    generators = (
-        [each[0] for each in own] if joint else [g for each in own for g in each]
-    )
+    grouped = U if how.joint else U.flatten(0, 1)[:, None]  # (G, J, *U-hat)
+    leaders = [g for each in own for g in (each[:1] if how.joint else each)]
     replica = torch.arange(len(X)).repeat_interleave(len(grouped) // len(X))
     traces, most, skipped = [], 0.0, 0
     for some in torch.arange(len(grouped)).split(GROUPS):
-        part, data = grouped[some].clone(), replica[some]
-        rngs_of = [generators[i] for i in some]
-        trace, used, left_out = descend(
-            kernel,
-            part,
-            X[data],
-            y[data],
-            rngs_of,
-            steps,
-            rate,
-            batch,
-            optimiser,
-            jitter,
+        part, data, rngs_of = (
+            grouped[some].clone(),
+            replica[some],
+            [leaders[i] for i in some],
         )
+        trace, used, left_out = descend(kernel, part, X[data], y[data], rngs_of, how)
         grouped[some] = part
         traces.append(trace)
         most, skipped = max(most, used), skipped + left_out
-    U = grouped.view_as(U)
-    objective = torch.cat(traces).view(len(X), -1, steps).numpy()
+    objective = torch.cat(traces).view(len(X), -1, how.steps).numpy()
     return Found(U, kernel.projections(U), objective, most, skipped)
 
-# %% ../nbs/06_kernel_init.ipynb #d07435bc
+# %% ../nbs/06_kernel_init.ipynb #96392afa
 def learn_projections(
     X: np.ndarray,  # (n, m) inputs
     y: np.ndarray,  # (n,) or (n, d) targets
     modules: int,
     kernel: Kernel | None = None,  # by default DirectionKernel()
     seed: int = 0,
-    **settings,  # steps, rate, batch, optimiser, joint, jitter of find_projections
+    **settings,  # of Descent: steps, rate, batch, optimiser, jitter, joint
 ) -> np.ndarray:  # (modules, m, width)
     """Algorithm 1 on one data set. ValueError or TypeError names what is wrong."""
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
@@ -299,6 +306,6 @@ def learn_projections(
         modules,
         kernel or DirectionKernel(),
         [np.random.default_rng(seed)],
-        **settings,
+        Descent(**settings),
     )
     return found.projections[0].cpu().numpy()

@@ -4,7 +4,7 @@
 __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'TASK', 'NETWORK', 'Rule', 'Trial', 'check_trial', 'streams', 'Data', 'draw_data',
            'apply_rule', 'starting_projections', 'build', 'directions', 'run', 'check_alike']
 
-# %% ../nbs/08_trials.ipynb #42eb1bf6
+# %% ../nbs/08_trials.ipynb #7f011428
 import hashlib
 import json
 import time
@@ -16,10 +16,10 @@ import torch
 
 from . import metrics
 from modbook.kernel_init import (
+    Descent,
     DirectionKernel,
     DistanceKernel,
     Found,
-    check_rule,
     find_projections,
 )
 from .models import Modular, Monolithic, count_parameters, random_projections
@@ -36,21 +36,15 @@ from .training import predict, train
 # %% ../nbs/08_trials.ipynb #5392290c
 PROTOCOL = 1
 
-# %% ../nbs/08_trials.ipynb #255ebb77
+# %% ../nbs/08_trials.ipynb #2ab266d9
 @dataclass(frozen=True)
-class Rule:
-    """Settings of Algorithm 1; the defaults are those of Appendix E.3."""
+class Rule(Descent):
+    """Settings of Algorithm 1 and its kernel; the defaults are Appendix E.3's."""
 
-    steps: int = 1000
-    rate: float = 0.1
-    batch: int = 128
     sigma: float = 1.0  # bandwidth of the kernel
-    optimiser: str = "sgd"  # the printed plain step, or "adam"
-    jitter: float = 1e-6  # added to the kernel's diagonal
-    joint: bool = False  # one kernel summed over all modules (Eqn 16)
 
     def __post_init__(self):
-        check_rule(1, 1, self.steps, self.rate, self.batch, self.optimiser, self.jitter)
+        super().__post_init__()
         check_above(0, sigma=self.sigma)
 
 # %% ../nbs/08_trials.ipynb #9ea7784a
@@ -155,7 +149,7 @@ def draw_data(trials: Sequence[Trial]) -> Data:
     X_test = sample_inputs(streams(trials, "test", *TASK), t.n_test, t.m)
     return Data(task, X, task(X), X_test, task(X_test))
 
-# %% ../nbs/08_trials.ipynb #c2dc592f
+# %% ../nbs/08_trials.ipynb #132794f1
 def apply_rule(trials: Sequence[Trial], data: Data, device: str) -> Found:
     """Algorithm 1 on the training sets of the trials."""
     t, rule = trials[0], trials[0].rule
@@ -166,12 +160,7 @@ def apply_rule(trials: Sequence[Trial], data: Data, device: str) -> Found:
         t.K,
         kernel(rule.sigma),
         streams(trials, "rule", *TASK, "K"),
-        rule.steps,
-        rule.rate,
-        rule.batch,
-        rule.optimiser,
-        rule.joint,
-        rule.jitter,
+        rule,
     )
 
 # %% ../nbs/08_trials.ipynb #26e340cd
