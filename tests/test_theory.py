@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from modbook import theory
@@ -53,6 +54,36 @@ def test_every_equation_of_the_paper_is_there_in_its_order():
     )
     labels = re.findall(r"^:label: eq-(.*)$", text, re.MULTILINE)
     assert labels == [f"paper-{i}" for i in range(1, 69)]  # their numbers in the book
+
+
+# The recorded simulations -------------------------------------------------------
+
+
+def test_formulas_hold_against_the_recorded_simulations():
+    table = pd.read_csv(ROOT / "results" / "theory" / "verification.csv")
+    assert len(table) >= 200
+    train, test = theory.losses(table.n, table.q, table.t1, table.t2, table.d)
+    far, fits = table.gap.abs() >= 4, table.gap > 0
+    assert ((table.test - test) / table.test_error)[far].abs().max() < 4.5
+    assert ((table.train - train) / table.train_error)[fits].abs().max() < 4.5
+    args = table.n, table.q, table.t1, table.t2, table.d
+    for level in (0.05, 0.5, 0.95):
+        limit = theory.loss_quantiles(level, *args)[1]
+        np.testing.assert_allclose(limit, table[f"quantile_{level}"], rtol=1e-6)
+        spread = np.sqrt(table.draws * level * (1 - level))
+        off = (table[f"below_{level}"] - level * table.draws) / spread
+        assert off.abs().max() < 4.5
+
+
+@pytest.mark.parametrize("reading", ["consistent", "total"])
+def test_theorem_2_is_the_model_that_was_simulated(reading):
+    table = pd.read_csv(ROOT / "results" / "theory" / "verification.csv")
+    rows = table[table.reading == reading]
+    names = ["p", "m", "b", "c", "Omega"]
+    args = [rows[name].to_numpy() for name in names]
+    q, t1, t2 = theory.modular(*args, reading, rows.k.to_numpy())
+    np.testing.assert_array_equal(q, rows.q)
+    np.testing.assert_allclose([t1, t2], [rows.t1, rows.t2], rtol=1e-8)
 
 
 # Far ends ---------------------------------------------------------------------
