@@ -2,11 +2,11 @@
 
 # %% auto #0
 __all__ = ['C', 'OMEGA', 'ALPHA', 'READINGS', 'BRANCHES', 'check_counts', 'check_above', 'check_from', 'check_choice',
-           'check_shapes', 'decay', 'lambdas', 'power_traces', 'traces', 'flat_traces', 'square_traces',
-           'effective_dimension', 'F', 'F_tail_exponent', 'pinv_norms', 'F_hundred_trials', 'losses', 'theorem1',
-           'modular', 'theorem2', 'simulate', 'modular_variances', 'summarise', 'loss_quantiles', 'loss_variances',
-           'n_star', 'sample_complexity', 'log_n_star_best', 'n_star_best', 'linear_bound', 'ridge_losses',
-           'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
+           'check_bottleneck', 'check_shapes', 'decay', 'lambdas', 'power_traces', 'traces', 'flat_traces',
+           'square_traces', 'effective_dimension', 'F', 'F_tail_exponent', 'pinv_norms', 'F_hundred_trials', 'losses',
+           'theorem1', 'modular', 'theorem2', 'simulate', 'modular_variances', 'summarise', 'loss_quantiles',
+           'loss_variances', 'n_star', 'sample_complexity', 'log_n_star_best', 'n_star_best', 'linear_bound',
+           'n_star_limit', 'log_n_star_limit', 'ridge_losses', 'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
 
 # %% ../nbs/01_theory.ipynb #1d076d42
 from dataclasses import dataclass
@@ -57,6 +57,14 @@ def check_choice(choices: tuple, **values) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
+def check_bottleneck(m, b) -> None:
+    """Raise unless m and b are counts and b, where there is one, is at most m."""
+    check_counts(m=m, **({} if b is None else {"b": b}))
+    check_shapes(m=m, b=1 if b is None else b)
+    if b is not None and np.any(np.asarray(b) > np.asarray(m)):
+        raise ValueError(f"b must be at most m, got b={b!r} and m={m!r}")
 
 
 def check_shapes(**values) -> None:
@@ -165,7 +173,7 @@ def F(n, p) -> np.ndarray:
     check_shapes(n=n, p=p)
     return _F(np.asarray(n, dtype=float), np.asarray(p, dtype=float))
 
-# %% ../nbs/01_theory.ipynb #4c6fe2b0
+# %% ../nbs/01_theory.ipynb #cd9b9872
 def F_tail_exponent(n, p) -> np.ndarray:
     """The a of P(||R^+||_F^2 > T) ~ T^-a: (|n - p| + 1) / 2. Broadcasts."""
     check_counts(n=n, p=p)
@@ -191,7 +199,7 @@ def F_hundred_trials(
     """
     return float(pinv_norms(n, p, rng, trials).mean())
 
-# %% ../nbs/01_theory.ipynb #17f5015c
+# %% ../nbs/01_theory.ipynb #61b8eae0
 def _losses(N, n, p, t1, t2, d, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
     least = np.minimum(N, p)
     train = (N - least) / n * (t2 + noise)
@@ -244,10 +252,9 @@ def modular(
     belong together. ValueError if b > m, or k > 1 outside the consistent reading.
     """
     check_choice(READINGS, reading=reading)
-    check_counts(p=p, m=m, b=b, k=k)
+    check_bottleneck(m, b)
+    check_counts(p=p, k=k)
     check_shapes(p=p, m=m, b=b, c=c, Omega=Omega, k=k)
-    if np.any(np.asarray(b) > np.asarray(m)):
-        raise ValueError(f"b must be at most m, got b={b!r} and m={m!r}")
     if reading != "consistent" and np.any(np.asarray(k) > 1):
         raise ValueError(f"k must be 1 unless reading is 'consistent', got {k!r}")
     return _modular(p, np.asarray(m) * b, decay(b, Omega), c, reading, k)
@@ -336,12 +343,13 @@ def _simulate_batch(shape, scale, t2, rng, ridge, noise, weights) -> np.ndarray:
     residual = y - (A @ theta[..., None])[..., 0]
     return np.stack([(residual**2).sum(1), ((theta - W) ** 2).sum(1) + t2], axis=1)
 
-# %% ../nbs/01_theory.ipynb #eceaee54
+# %% ../nbs/01_theory.ipynb #1b58ca41
 def modular_variances(
     p: int, m: int, b: int = 1, c=C, Omega=OMEGA, k: int = 1
 ) -> np.ndarray:
     """(k (mb + p),) variances of the columns a modular network controls (Eqn 9)."""
-    check_counts(p=p, m=m, b=b, k=k)
+    check_bottleneck(m, b)
+    check_counts(p=p, k=k)
     one = np.concatenate([np.ones(m * b), lambdas(np.arange(1, p + 1), b, c, Omega)])
     return np.tile(one / k, k)
 
@@ -361,13 +369,13 @@ def _ratio_quantile(level, a, b) -> np.ndarray:
 def _beta_quantile(level, p, N) -> np.ndarray:
     return special.betaincinv((p - N) / 2, N / 2, level)
 
-# %% ../nbs/01_theory.ipynb #ef58c186
+# %% ../nbs/01_theory.ipynb #4b650857
 def _terms(level, N, p, t1, t2) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of the two terms of the test loss where N < p."""
     ratio = t2 * (1 + _ratio_quantile(level, N, p - N + 1))
     return ratio, t1 * _beta_quantile(level, p, N)
 
-
+# %% ../nbs/01_theory.ipynb #xb650857
 def _sum_quantile(level, N, p, t1, t2, nodes: int = 48) -> np.ndarray:
     """Quantile of t2 (1 + chi2_N / chi2_{p-N+1}) + t1 Beta, for 1-d arrays, N < p."""
     u, weight = np.polynomial.legendre.leggauss(nodes)
@@ -375,9 +383,7 @@ def _sum_quantile(level, N, p, t1, t2, nodes: int = 48) -> np.ndarray:
     spread = [
         np.subtract(*_terms(np.array([0.95, 0.05]), *columns)[i].T) for i in (0, 1)
     ]
-    wide = (spread[0] >= spread[1])[
-        :, None
-    ]  # the ratio spreads more: average over Beta
+    wide = (spread[0] >= spread[1])[:, None]  # then average over the Beta
     ratio, share = _terms((u + 1) / 2, *columns)
     shift = np.where(wide, columns[3] + share, ratio)
     a = np.where(wide[:, 0], N, p - N)[:, None] / 2
@@ -525,7 +531,8 @@ def log_n_star_best(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     Solves Eqn `eq-best-p` for ln(dn - mb). Needs eps < d c, the variance of what the
     modules compute. Broadcasts.
     """
-    check_counts(m=m, d=d, **({} if b is None else {"b": b}))
+    check_bottleneck(m, b)
+    check_counts(d=d)
     check_above(0, eps=eps, c=c)
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
     if np.any(np.asarray(eps) >= np.asarray(d) * c):
@@ -567,11 +574,10 @@ def n_star_best(
     """Least n* over p >= 1, and the real p that takes it: NaN if none to 1e280 does."""
     check_choice(BRANCHES, branch=branch)
     check_choice(READINGS, reading=reading)
-    check_counts(m=m, d=d, **({} if b is None else {"b": b}))
+    check_bottleneck(m, b)
+    check_counts(d=d)
     check_above(0, eps=eps, c=c)
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
-    if b is not None and np.any(np.asarray(b) > np.asarray(m)):
-        raise ValueError(f"b must be at most m, got b={b!r} and m={m!r}")
     args = np.broadcast_arrays(eps, m, 0 if b is None else b, c, Omega, d)
     eps, m, width, c, Omega, d = (np.asarray(v, dtype=float)[..., None] for v in args)
     mb, s = m * width, Omega ** -(m if b is None else width)
@@ -605,7 +611,8 @@ def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     (dc/eps)^(1/s) - 1 over d, plus mb / d for a modular target. Needs eps < d c, and
     for a modular target also lambda_1 <= 1. Broadcasts.
     """
-    check_counts(m=m, d=d, **({} if b is None else {"b": b}))
+    check_bottleneck(m, b)
+    check_counts(d=d)
     check_above(0, eps=eps, c=c)
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
     ratio = np.asarray(d) * c / np.asarray(eps, dtype=float)
@@ -618,7 +625,37 @@ def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     with np.errstate(over="ignore"):
         return (mb + np.expm1(np.log(ratio) / s)) / d
 
-# %% ../nbs/01_theory.ipynb #853ef9c8
+# %% ../nbs/01_theory.ipynb #398a5605
+def n_star_limit(eps, p, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+    """Growing m, fixed p, above the peak: the limit of n*, or of n* / m with b given.
+
+    Monolithic: 1 + eps p / (eps - d c) over d, infinite if eps <= d c. Modular:
+    b r / (r - 1) over d, infinite if r <= 1. Broadcasts.
+    """
+    check_counts(p=p, d=d, **({} if b is None else {"b": b}))
+    check_above(0, eps=eps, c=c)
+    check_shapes(eps=eps, p=p, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    e, c = np.asarray(eps, dtype=float) / d, np.asarray(c, dtype=float)
+    if b is None:
+        return _N_above(e, np.asarray(p), None, c) / d
+    t2 = _power_traces(p, decay(b, Omega), c)[1]
+    return (_N_above(e, np.asarray(b), None, t2) - 1) / d
+
+
+def log_n_star_limit(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+    """Leading order of `log_n_star_best` for growing m. Needs eps < d c. Broadcasts."""
+    check_bottleneck(m, b)
+    check_counts(d=d)
+    check_above(0, eps=eps, c=c)
+    check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    if np.any(np.asarray(eps) >= np.asarray(d) * c):
+        raise ValueError(f"eps must be less than d c, got {eps!r}")
+    if b is not None:
+        return np.log(np.asarray(m) * b / np.asarray(d, dtype=float))
+    s = decay(m, Omega)
+    return 1 - np.log(s) + np.log(np.asarray(d) * c / np.asarray(eps)) / s - np.log(d)
+
+# %% ../nbs/01_theory.ipynb #bb1a6520
 def ridge_losses(n, p, t1, t2, ridge, d=1, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
     """Train and test loss with a finite ridge, for large dn and p (Eqn 20).
 
@@ -670,26 +707,32 @@ def _dof(kappa, s, ones, terms: int = 300, nodes: int = 600) -> np.ndarray:
     rest = np.exp(-s * end)[:, 0] / kappa[:, 0]
     return (lam / (lam + kappa)).sum(1) + middle / (nodes - 1) + rest + ones
 
-# %% ../nbs/01_theory.ipynb #4004b606
-def bayes_loss(n, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
+# %% ../nbs/01_theory.ipynb #afb0e0ed
+def bayes_loss(n, m, b=None, c=C, Omega=OMEGA, d=1, noise=0.0) -> np.ndarray:
     """Least expected test loss of any estimator, Gaussian weights, large dn.
 
-    The error is of relative order 1 / dn. With b: modular targets. Broadcasts.
+    The error is of relative order 1 / dn. With b: modular targets. `noise` is the
+    variance of label noise in training. Broadcasts.
     """
-    check_counts(n=n, m=m, d=d, **({} if b is None else {"b": b}))
+    check_bottleneck(m, b)
+    check_counts(n=n, d=d)
     check_above(0, c=c)
-    check_shapes(n=n, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
+    check_from(0, noise=noise)
+    width = 1 if b is None else b
+    check_shapes(n=n, m=m, b=width, c=c, Omega=Omega, d=d, noise=noise)
     mb = 0 if b is None else np.asarray(m) * b
     s = decay(m if b is None else b, Omega)
-    args = np.broadcast_arrays(np.asarray(d) * n, s, mb, c)
-    N, s, mb, c = (np.asarray(v, dtype=float).ravel() for v in args)
-    low, high = np.log(1e-300) + 0 * N, np.log((1 + mb / c) / N)
+    args = np.broadcast_arrays(np.asarray(d) * n, s, mb, c, noise)
+    N, s, mb, c, noise = (np.asarray(v, dtype=float).ravel() for v in args)
+    low, high = np.log(1e-300) + 0 * N, np.log((1 + (mb + noise) / c) / N)
     for _ in range(60):
         x = (low + high) / 2
         kappa = np.exp(x)
-        excess = _dof(kappa, s, mb / (1 + c * kappa)) > N
+        more = mb / (1 + c * kappa) + noise / (c * kappa)
+        excess = _dof(kappa, s, more) > N
         low, high = np.where(excess, x, low), np.where(excess, high, x)
-    return np.asarray(d) * (c * N * np.exp(high)).reshape(args[0].shape)
+    loss = c * N * np.exp(high) - noise
+    return np.asarray(d) * loss.reshape(args[0].shape)
 
 # %% ../nbs/01_theory.ipynb #603aa17a
 @dataclass(frozen=True)
@@ -743,6 +786,7 @@ def fit(
     if not given or np.size(n) * len(given) < 4:
         raise ValueError("train or test must hold at least 4 losses")
     check_from(0, **given)
+    check_above(0, **({} if test is None else {"test": test}))
     check_shapes(n=n, parameters=parameters, m=m, d=d, **given)
     table = [np.asarray(v, dtype=float) for v in (n, parameters, m, d)]
     table = np.broadcast_arrays(*table, *given.values())[:4]

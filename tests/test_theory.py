@@ -145,6 +145,12 @@ BAD = [
     (ValueError, "variances", lambda: theory.simulate(5, [-1.0], 1.0, None)),
     (ValueError, "alpha", lambda: theory.effective_p(97, 0.0)),
     (ValueError, "train", lambda: theory.fit([1] * 4, [1] * 4, [1] * 4)),
+    (ValueError, "test", lambda: theory.fit([1] * 4, 1, 1, test=[1.0, 1.0, 1.0, 0.0])),
+    (ValueError, "b", lambda: theory.n_star_best(0.5, 2, b=3)),
+    (ValueError, "b", lambda: theory.linear_bound(0.5, 2, b=3)),
+    (ValueError, "b", lambda: theory.bayes_loss(5, 2, b=3)),
+    (ValueError, "b", lambda: theory.log_n_star_best(0.5, [2, 5], b=3)),
+    (ValueError, "b", lambda: theory.modular_variances(4, 2, b=3)),
 ]
 
 
