@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'PLAIN', 'IPYTHON', 'MEASURES', 'NOT_YET',
            'SWEEP_QUESTIONS', 'PUBLISHED_FIGURE3', 'SWEEP', 'VERIFICATION', 'CLAIMS', 'Scale', 'paper_iterations',
-           'method_trial', 'Cell', 'Sweep', 'check_types', 'check_range', 'check_choice', 'read_parameters',
-           'plan_table', 'trial_line', 'label', 'run_experiment', 'summarise', 'readable', 'origins', 'reach',
-           'results_folder', 'rank', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question', 'answer',
-           'sweep_claims', 'Claim', 'from_sweep', 'deviations', 'judge_theorem1', 'judge_theorem2', 'judge_figure1',
-           'judge_figure3', 'judge_independence', 'claims_table']
+           'method_trial', 'Cell', 'Sweep', 'check_types', 'check_range', 'read_parameters', 'plan_table', 'trial_line',
+           'label', 'run_experiment', 'summarise', 'readable', 'origins', 'reach', 'results_folder', 'rank', 'record',
+           'recorded', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims', 'Claim', 'from_sweep',
+           'deviations', 'judge_theorem1', 'judge_theorem2', 'judge_figure1', 'judge_figure3', 'judge_independence',
+           'claims_table']
 
-# %% ../nbs/11_experiments.ipynb #c36611a6
+# %% ../nbs/11_experiments.ipynb #5bc7eda1
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -23,6 +23,7 @@ from scipy import stats
 from .models import matching_width, modular_size, network_size
 from .sweeps import Store, choose_device, run_sweep
 from modbook.theory import (
+    check_choice,
     effective_p,
     loss_quantiles,
     losses,
@@ -94,7 +95,7 @@ def method_trial(
     adam = dict(optimiser="adam", jitter=0.1) if method == "algorithm1-adam" else {}
     return Trial(**task, start="algorithm1", rule=Rule(steps=scale.rule_steps, **adam))
 
-# %% ../nbs/11_experiments.ipynb #b28fb5f5
+# %% ../nbs/11_experiments.ipynb #be36d479
 class Cell(NamedTuple):
     """One point of an experiment's grid."""
 
@@ -125,9 +126,9 @@ class Sweep:
         check_range("tau", self.tau, 1, 1000)
         check_range("seeds", self.seeds, 0, 10_000)
         check_range("workers", self.workers, 0, 1024)
-        check_choice("scale", self.scale, SCALES)
+        check_choice(tuple(SCALES), scale=self.scale)
         for method in self.method_names():
-            check_choice("methods", method, ["all", *METHODS])
+            check_choice(("all", *METHODS), methods=method)
         choose_device(self.device)
 
     def method_names(self) -> list[str]:
@@ -150,7 +151,7 @@ class Sweep:
             for seed in range(self.seeds or scale.seeds)
         ]
 
-# %% ../nbs/11_experiments.ipynb #4abe0cd6
+# %% ../nbs/11_experiments.ipynb #9776d34f
 def check_types(settings) -> None:
     """Raise TypeError if a field of the record is not of its declared type."""
     for field in fields(settings):
@@ -167,12 +168,6 @@ def check_range(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         bounds = f"at least {least} and at most {most}"
         raise ValueError(f"{name} must be a whole number of {bounds}, got {value}")
-
-
-def check_choice(name: str, value: str, allowed) -> None:
-    """Raise ValueError unless the value is among those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
 
 # %% ../nbs/11_experiments.ipynb #ef2ec3db
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))

@@ -55,7 +55,7 @@ def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("training samples $n$")
 
-# %% ../nbs/12_figures.ipynb #932b1a76
+# %% ../nbs/12_figures.ipynb #eac3a5a9
 def loss_against_n(summary: pd.DataFrame) -> Figure:
     """Test loss as a fraction of the variance against n, a panel for each dimension."""
     dimensions = sorted(summary.m.unique())
@@ -63,7 +63,7 @@ def loss_against_n(summary: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(
             1,
             len(dimensions),
-            figsize=(1.2 + 3.1 * len(dimensions), 4.4),
+            figsize=(2.2 + 2.0 * len(dimensions), 4.4),
             sharey=True,
             squeeze=False,
         )
@@ -76,16 +76,16 @@ def loss_against_n(summary: pd.DataFrame) -> Figure:
         legend_below(figure, panels[0][0])
     return figure
 
-# %% ../nbs/12_figures.ipynb #90aef829
+# %% ../nbs/12_figures.ipynb #196dff23
 def legend_below(figure: Figure, axes) -> None:
     """One legend for all panels, under them."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = 3 if figure.get_size_inches()[0] > 7 else 1
+    columns = 2 if figure.get_size_inches()[0] > 6 else 1
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, fontsize=9
     )
 
-# %% ../nbs/12_figures.ipynb #9b3d4a64
+# %% ../nbs/12_figures.ipynb #bcc944b0
 def directions_against_n(summary: pd.DataFrame, modules_per_k: int) -> Figure:
     """Similarity and coverage against n, with what random directions would score."""
     dimensions = sorted(summary.m.unique())
@@ -94,7 +94,7 @@ def directions_against_n(summary: pd.DataFrame, modules_per_k: int) -> Figure:
         figure, panels = plt.subplots(
             2,
             len(dimensions),
-            figsize=(1.2 + 3.1 * len(dimensions), 6.4),
+            figsize=(2.2 + 2.0 * len(dimensions), 6.4),
             sharex=True,
             sharey="row",
             squeeze=False,

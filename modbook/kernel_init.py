@@ -2,10 +2,10 @@
 
 # %% auto #0
 __all__ = ['gaussian', 'OPTIMISERS', 'GROUPS', 'factor', 'MinimumNorm', 'Kernel', 'Gaussian', 'unit', 'DirectionKernel',
-           'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Descent', 'Found', 'descend', 'check_sets',
+           'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Descent', 'Found', 'descend',
            'find_projections', 'learn_projections']
 
-# %% ../nbs/06_kernel_init.ipynb #0f29c007
+# %% ../nbs/06_kernel_init.ipynb #0b307d39
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from .theory import check_above, check_counts
+from .models import check_sets
+from .theory import check_above, check_choice, check_counts
 
 # %% ../nbs/06_kernel_init.ipynb #2205c509
 def factor(K: torch.Tensor, jitter: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,7 +171,7 @@ def gradient(
     (slope,) = torch.autograd.grad(value.sum(), U)
     return value.detach(), slope, used
 
-# %% ../nbs/06_kernel_init.ipynb #8e951b98
+# %% ../nbs/06_kernel_init.ipynb #6d737a47
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
@@ -188,11 +189,7 @@ class Descent:
     def __post_init__(self):
         check_counts(steps=self.steps, batch=self.batch)
         check_above(0, rate=self.rate, jitter=self.jitter)
-        if self.optimiser not in OPTIMISERS:
-            allowed = ", ".join(OPTIMISERS)
-            raise ValueError(
-                f"optimiser must be one of {allowed}, got {self.optimiser!r}"
-            )
+        check_choice(tuple(OPTIMISERS), optimiser=self.optimiser)
 
 # %% ../nbs/06_kernel_init.ipynb #cc06d816
 @dataclass(frozen=True)
@@ -232,21 +229,8 @@ def descend(
         most, skipped = max(most, used.max().item()), skipped + int((~finite).sum())
     return trace, most, skipped
 
-# %% ../nbs/06_kernel_init.ipynb #7de4baf6
+# %% ../nbs/06_kernel_init.ipynb #912e34f7
 GROUPS = 32  # descended together
-
-
-def check_sets(X: torch.Tensor, y: torch.Tensor, replicas: int) -> None:
-    """Raise ValueError unless X (R, n, m) and y (R, n, d) fit and are finite."""
-    if X.ndim != 3 or y.ndim != 3 or X.shape[:2] != y.shape[:2] or len(X) != replicas:
-        shapes = f"{tuple(X.shape)}, {tuple(y.shape)} and {replicas}"
-        raise ValueError(
-            f"X, y and rngs must be (R, n, m), (R, n, d) and R, got {shapes}"
-        )
-    check_counts(n=X.shape[1], m=X.shape[2], d=y.shape[2])
-    for name, data in dict(X=X, y=y).items():
-        if not torch.isfinite(data).all():
-            raise ValueError(f"{name} must be finite, it has NaN or infinite values")
 
 # %% ../nbs/06_kernel_init.ipynb #716d30f2
 def find_projections(

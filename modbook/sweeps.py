@@ -4,8 +4,7 @@
 __all__ = ['SCHEMA', 'hardware', 'commit', 'provenance', 'Store', 'estimate_seconds', 'together', 'plan', 'set_up_worker',
            'default_workers', 'choose_device', 'results', 'progress', 'run_sweep']
 
-# %% ../nbs/10_sweeps.ipynb #1fa51813
-import importlib.metadata
+# %% ../nbs/10_sweeps.ipynb #67eb1911
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from . import __version__
 from .models import modular_size, network_size
 from .training import CACHE_FLOATS
 from .trials import Trial, run
@@ -61,13 +61,13 @@ def commit() -> str:
         return ""
     return name + ("+" if changed else "")
 
-# %% ../nbs/10_sweeps.ipynb #e32451dd
+# %% ../nbs/10_sweeps.ipynb #2e4a2478
 def provenance(device: str = "cpu") -> dict[str, str]:
     """Hardware, versions and commit, as strings."""
     return dict(
         hardware=hardware(device),
         commit=commit(),
-        modbook=importlib.metadata.version("modbook"),
+        modbook=__version__,
         python=platform.python_version(),
         torch=torch.__version__,
     )

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PROJECTIONS', 'stream', 'SineTask', 'sample_directions', 'sample_sine_tasks', 'sample_inputs']
 
-# %% ../nbs/02_tasks.ipynb #71b582b4
+# %% ../nbs/02_tasks.ipynb #8613d9a3
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .theory import check_counts
+from .theory import check_choice, check_counts
 
 # %% ../nbs/02_tasks.ipynb #35057423
 def stream(*key: str | int | float) -> np.random.Generator:
@@ -60,7 +60,7 @@ def sample_directions(rng: np.random.Generator, k: int, m: int) -> np.ndarray:
     u = rng.standard_normal((k, m))
     return u / np.linalg.norm(u, axis=1, keepdims=True)
 
-# %% ../nbs/02_tasks.ipynb #f6c9a79c
+# %% ../nbs/02_tasks.ipynb #b462e67e
 def sample_sine_tasks(
     rngs: Sequence[np.random.Generator],  # one generator a replica
     m: int,  # dimension of the input
@@ -70,8 +70,7 @@ def sample_sine_tasks(
 ) -> SineTask:
     """Draw one task a generator (Appendix E.1). ValueError if a count is below 1."""
     check_counts(m=m, k=k, tau=tau)
-    if projection not in PROJECTIONS:
-        raise ValueError(f"projection must be one of {PROJECTIONS}, got {projection!r}")
+    check_choice(PROJECTIONS, projection=projection)
     draws = [
         (
             sample_directions(rng, k, m),

@@ -4,7 +4,7 @@
 __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'TASK', 'NETWORK', 'Rule', 'Trial', 'check_trial', 'streams', 'Data', 'draw_data',
            'apply_rule', 'starting_projections', 'build', 'directions', 'run', 'check_alike']
 
-# %% ../nbs/08_trials.ipynb #7f011428
+# %% ../nbs/08_trials.ipynb #3312ac90
 import hashlib
 import json
 import time
@@ -30,7 +30,7 @@ from modbook.tasks import (
     sample_sine_tasks,
     stream,
 )
-from .theory import check_above, check_counts
+from .theory import check_above, check_choice, check_counts
 from .training import predict, train
 
 # %% ../nbs/08_trials.ipynb #5392290c
@@ -47,7 +47,7 @@ class Rule(Descent):
         super().__post_init__()
         check_above(0, sigma=self.sigma)
 
-# %% ../nbs/08_trials.ipynb #9ea7784a
+# %% ../nbs/08_trials.ipynb #147c19b1
 STARTS = ("random", "algorithm1", "oracle")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -75,6 +75,10 @@ class Trial:
     dtype: str = "float32"
 
     def __post_init__(self):
+        for field in fields(self):  # numpy's numbers count as Python's
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
         check_trial(self)
 
     @property
@@ -89,7 +93,7 @@ class Trial:
         rule = {} if self.rule is None else asdict(self.rule)
         return flat | {f"rule_{name}": value for name, value in rule.items()}
 
-# %% ../nbs/08_trials.ipynb #dd68bb10
+# %% ../nbs/08_trials.ipynb #8b5f0fa9
 def check_trial(trial: Trial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     t = trial
@@ -98,18 +102,14 @@ def check_trial(trial: Trial) -> None:
     check_above(0, learning_rate=t.learning_rate)
     if not isinstance(t.seed, int) or t.seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {t.seed!r}")
-    for name, allowed in dict(projection=PROJECTIONS, dtype=tuple(DTYPES)).items():
-        if getattr(t, name) not in allowed:
-            raise ValueError(
-                f"{name} must be one of {allowed}, got {getattr(t, name)!r}"
-            )
+    check_choice(PROJECTIONS, projection=t.projection)
+    check_choice(tuple(DTYPES), dtype=t.dtype)
     if t.K is None:
         if t.start is not None or t.fixed or t.rule is not None:
             raise ValueError("start, fixed and rule need a modular network: give K")
         return
     check_counts(K=t.K)
-    if t.start not in STARTS:
-        raise ValueError(f"start must be one of {STARTS}, got {t.start!r}")
+    check_choice(STARTS, start=t.start)
     if (t.rule is not None) != (t.start == "algorithm1"):
         raise ValueError("rule must be given with start='algorithm1', and only then")
 

@@ -1,46 +1,23 @@
-"""The picture to play with, in a browser: same numbers, no network, no errors.
-
-Needs Chromium and the built book; skipped where either is missing.
-"""
-
-import os
-import shutil
-from pathlib import Path
+"""The picture to play with, in a browser: same numbers, no network, no errors."""
 
 import numpy as np
 import pytest
 
 from modbook import theory
 
-PAGE = Path(__file__).parent.parent / "_build" / "html" / "nbs" / "theory_play.html"
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium")
 LEVELS = (0.05, 0.5, 0.95)
 CLOSE = 4e-3  # of a loss: far less than a line is wide
 
-pytestmark = [
-    pytest.mark.skipif(not PAGE.exists(), reason="the book is not built"),
-    pytest.mark.skipif(BROWSER is None, reason="there is no chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield found
-        found.close()
-
 
 @pytest.fixture
-def page(browser):
+def page(book, browser):
     """The page, loaded, with what it logged and asked for."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     page.logged, page.asked = [], []
     page.on("console", lambda m: page.logged.append((m.type, m.text)))
     page.on("pageerror", lambda e: page.logged.append(("error", str(e))))
     page.on("request", lambda r: page.asked.append(r.url))
-    page.goto(PAGE.as_uri())
+    page.goto((book / "nbs" / "theory_play.html").as_uri())
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
     page.wait_for_selector("input[role=spinbutton], .noUi-handle", state="attached")
     yield page
@@ -160,9 +137,9 @@ def test_no_error_is_logged_and_nothing_is_fetched(page):
     assert not [url for url in page.asked if not url.startswith(("file:", "data:"))]
 
 
-def test_it_fits_a_phone(browser):
+def test_it_fits_a_phone(book, browser):
     page = browser.new_page(viewport={"width": 390, "height": 800})
-    page.goto(PAGE.as_uri())
+    page.goto((book / "nbs" / "theory_play.html").as_uri())
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -172,20 +149,3 @@ def test_it_fits_a_phone(browser):
     assert widths
     assert 200 < max(widths) <= 390
     page.close()
-
-
-def test_a_redraw_is_quick(page):
-    seconds = page.evaluate(
-        """async () => {
-          const doc = Bokeh.documents[0], out = [];
-          const readout = doc.get_model_by_name("readout");
-          for (const m of [3, 8, 5]) {
-            const before = readout.text, start = performance.now();
-            doc.get_model_by_name("m").value = m;
-            while (readout.text === before) await new Promise((r) => setTimeout(r));
-            out.push((performance.now() - start) / 1000);
-          }
-          return Math.min(...out);
-        }"""
-    )
-    assert seconds < 1.0
