@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'parse_settings', 'as_python', 'build_parser', 'run_command', 'main']
 
-# %% ../nbs/13_cli.ipynb #e978db95
+# %% ../nbs/13_cli.ipynb #0109e6ea
 import argparse
 import ast
 import sys
@@ -20,7 +20,7 @@ from modbook.experiments import (
     summarise,
 )
 
-# %% ../nbs/13_cli.ipynb #b8450562
+# %% ../nbs/13_cli.ipynb #ab6c0540
 EXPERIMENTS = {"sweep": Sweep}
 
 
@@ -46,7 +46,7 @@ def as_python(text: str):
     except (ValueError, SyntaxError):
         return text
 
-# %% ../nbs/13_cli.ipynb #3b797326
+# %% ../nbs/13_cli.ipynb #a764de57
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with an example in each help text."""
     parser = argparse.ArgumentParser(
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--record", action="store_true", help="write the rows to results/")
     return parser
 
-# %% ../nbs/13_cli.ipynb #a05cb41b
+# %% ../nbs/13_cli.ipynb #08bb01ac
 def run_command(arguments: argparse.Namespace) -> None:
     """Run an experiment, print its summary, and record its rows if asked to."""
     given = dict(scale=arguments.scale, store=arguments.store)
@@ -97,7 +97,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     if arguments.record:
         print(f"recorded in {record(arguments.experiment, table)}")
 
-# %% ../nbs/13_cli.ipynb #53dbd97b
+# %% ../nbs/13_cli.ipynb #ffc630be
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns its exit status, 2 for a setting that is refused."""
     arguments = build_parser().parse_args(argv)

@@ -75,7 +75,7 @@ METHODS = {
 }
 MODULES_PER_K = 5  # the paper's choice, K = 5k
 
-# %% ../nbs/11_experiments.ipynb #e1d1ec20
+# %% ../nbs/11_experiments.ipynb #9538e70d
 def method_trial(
     method: str, m: int, n: int, seed: int, tau: int, scale: Scale, arch
 ) -> Trial:
@@ -95,7 +95,7 @@ def method_trial(
     adam = dict(optimiser="adam", jitter=0.1) if method == "algorithm1-adam" else {}
     return Trial(**task, start="algorithm1", rule=Rule(steps=scale.rule_steps, **adam))
 
-# %% ../nbs/11_experiments.ipynb #be36d479
+# %% ../nbs/11_experiments.ipynb #79f780bb
 class Cell(NamedTuple):
     """One point of an experiment's grid."""
 
@@ -151,7 +151,7 @@ class Sweep:
             for seed in range(self.seeds or scale.seeds)
         ]
 
-# %% ../nbs/11_experiments.ipynb #9776d34f
+# %% ../nbs/11_experiments.ipynb #7f8a68f8
 def check_types(settings) -> None:
     """Raise TypeError if a field of the record is not of its declared type."""
     for field in fields(settings):
@@ -185,7 +185,7 @@ def read_parameters(settings: type, variables: Mapping[str, object]):
                 )
     return settings(**{name: variables[name] for name in names if name in variables})
 
-# %% ../nbs/11_experiments.ipynb #e0918eba
+# %% ../nbs/11_experiments.ipynb #8b387a6b
 def plan_table(settings: Sweep) -> pd.DataFrame:
     """The methods of a sweep: what they are, how large, how many trials."""
     lines = {}
@@ -323,7 +323,7 @@ def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
         raise LookupError(f"nothing is recorded for {name} with {asked}")
     return table.reset_index(drop=True)
 
-# %% ../nbs/11_experiments.ipynb #d8c8cafa
+# %% ../nbs/11_experiments.ipynb #2f8bcd8f
 class Comparison(NamedTuple):
     """Geometric mean ratio of two methods' test losses, with its 95 % interval."""
 
@@ -480,7 +480,7 @@ def judge_independence() -> tuple[str, str]:
     ours = f"in theory {low:.0f} samples at m = 2, {high:.0f} at m = 9 (loss 0.5)"
     return ours, "[Re]" if high <= low else "[not Re]"
 
-# %% ../nbs/11_experiments.ipynb #14e87592
+# %% ../nbs/11_experiments.ipynb #e7f6931a
 SWEEP = "papermill nbs/sweep.ipynb -p m 8"
 VERIFICATION = "papermill nbs/theory_verification.ipynb"
 CLAIMS = [

@@ -32,7 +32,7 @@ LOOKS = {
     "oracle": dict(color="#009E73", marker="^", linestyle=":"),
 }
 
-# %% ../nbs/12_figures.ipynb #afacabd2
+# %% ../nbs/12_figures.ipynb #b36c3249
 def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
     """One line a method, with standard errors; the mean over architectures."""
     for method in METHODS:
@@ -76,7 +76,7 @@ def loss_against_n(summary: pd.DataFrame) -> Figure:
         legend_below(figure, panels[0][0])
     return figure
 
-# %% ../nbs/12_figures.ipynb #196dff23
+# %% ../nbs/12_figures.ipynb #b3d6eb43
 def legend_below(figure: Figure, axes) -> None:
     """One legend for all panels, under them."""
     handles, labels = axes.get_legend_handles_labels()
@@ -85,7 +85,7 @@ def legend_below(figure: Figure, axes) -> None:
         handles, labels, loc="outside lower center", ncols=columns, fontsize=9
     )
 
-# %% ../nbs/12_figures.ipynb #bcc944b0
+# %% ../nbs/12_figures.ipynb #442ddd5c
 def directions_against_n(summary: pd.DataFrame, modules_per_k: int) -> Figure:
     """Similarity and coverage against n, with what random directions would score."""
     dimensions = sorted(summary.m.unique())

@@ -16,7 +16,7 @@ import torch
 from .models import check_sets
 from .theory import check_above, check_choice, check_counts
 
-# %% ../nbs/06_kernel_init.ipynb #2205c509
+# %% ../nbs/06_kernel_init.ipynb #65681062
 def factor(K: torch.Tensor, jitter: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Cholesky factors of K + jitter I for (G, b, b) kernels, and the (G,) jitter used.
 
@@ -202,7 +202,7 @@ class Found:
     jitter: float  # the largest that was needed
     skipped: int  # steps left out because a gradient was not finite
 
-# %% ../nbs/06_kernel_init.ipynb #917c81bf
+# %% ../nbs/06_kernel_init.ipynb #8b2ec92e
 def descend(
     kernel: Kernel,
     U: torch.Tensor,  # (G, J, *U-hat) starts, changed in place
@@ -232,7 +232,7 @@ def descend(
 # %% ../nbs/06_kernel_init.ipynb #912e34f7
 GROUPS = 32  # descended together
 
-# %% ../nbs/06_kernel_init.ipynb #716d30f2
+# %% ../nbs/06_kernel_init.ipynb #6abf280d
 def find_projections(
     X: torch.Tensor,  # (R, n, m) inputs
     y: torch.Tensor,  # (R, n, d) targets
@@ -269,7 +269,7 @@ def find_projections(
     objective = torch.cat(traces).view(len(X), -1, how.steps).numpy()
     return Found(U, kernel.projections(U), objective, most, skipped)
 
-# %% ../nbs/06_kernel_init.ipynb #96392afa
+# %% ../nbs/06_kernel_init.ipynb #19b2ee97
 def learn_projections(
     X: np.ndarray,  # (n, m) inputs
     y: np.ndarray,  # (n,) or (n, d) targets

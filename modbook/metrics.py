@@ -7,7 +7,7 @@ __all__ = ['mse', 'nmse', 'abs_cosines', 'similarity', 'coverage', 'chance']
 import numpy as np
 from scipy import integrate, stats
 
-# %% ../nbs/04_metrics.ipynb #283ba9d8
+# %% ../nbs/04_metrics.ipynb #2aa835c9
 def mse(y: np.ndarray, y_hat: np.ndarray) -> np.ndarray:
     """Mean squared error of (R, n, d) predictions, one a replica: (R,)."""
     if y.shape != y_hat.shape:
@@ -47,7 +47,7 @@ def coverage(learned: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean over the true directions of the best |cos| to a learned one: (R,)."""
     return abs_cosines(learned, true).max(axis=1).mean(axis=1)
 
-# %% ../nbs/04_metrics.ipynb #179e576a
+# %% ../nbs/04_metrics.ipynb #6822ca0f
 def chance(m: int, candidates: int) -> float:
     """Expected best |cos| of random directions in m dimensions to a fixed one."""
     if m < 1 or candidates < 1:

@@ -153,7 +153,7 @@ def count_parameters(model: Monolithic | Modular) -> int:
     """Parameters of one replica, projections counted, fixed or not."""
     return sum(p.numel() for p in model.parameters()) // model.replicas
 
-# %% ../nbs/05_models.ipynb #fcd621eb
+# %% ../nbs/05_models.ipynb #c88d0868
 def modular_size(
     m: int, K: int, width: int, layers: int, b: int = 1, d: int = 1
 ) -> int:

@@ -28,7 +28,7 @@ from .models import modular_size, network_size
 from .training import CACHE_FLOATS
 from .trials import Trial, run
 
-# %% ../nbs/10_sweeps.ipynb #1735197a
+# %% ../nbs/10_sweeps.ipynb #1daf7b27
 def hardware(device: str = "cpu") -> str:
     """The name of the processor or GPU that computes."""
     if device != "cpu":
@@ -42,7 +42,7 @@ def hardware(device: str = "cpu") -> str:
         name = platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores"
 
-# %% ../nbs/10_sweeps.ipynb #9f0ed93d
+# %% ../nbs/10_sweeps.ipynb #07348150
 def commit() -> str:
     """The commit that the package runs from, with a + if files differ; or ""."""
     here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
@@ -72,7 +72,7 @@ def provenance(device: str = "cpu") -> dict[str, str]:
         torch=torch.__version__,
     )
 
-# %% ../nbs/10_sweeps.ipynb #73f7e543
+# %% ../nbs/10_sweeps.ipynb #b0d5e7cc
 SCHEMA = 1
 
 
@@ -170,7 +170,7 @@ def plan(trials: Iterable[Trial]) -> list[list[Trial]]:
         groups += [alike[i : i + size] for i in range(0, len(alike), size)]
     return sorted(groups, key=lambda group: -len(group) * estimate_seconds(group[0]))
 
-# %% ../nbs/10_sweeps.ipynb #f9b2b297
+# %% ../nbs/10_sweeps.ipynb #de1f4cb4
 def set_up_worker() -> None:
     """Give a worker process one thread, and let it end when its driver does."""
     torch.set_num_threads(1)
@@ -218,7 +218,7 @@ def results(
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/10_sweeps.ipynb #7784130d
+# %% ../nbs/10_sweeps.ipynb #9398f40d
 def progress(groups: Sequence[list[Trial]]) -> tqdm:
     """A progress bar over the estimated cost of all groups."""
     cost = sum(len(group) * estimate_seconds(group[0]) for group in groups)

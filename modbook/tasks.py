@@ -13,7 +13,7 @@ import numpy as np
 
 from .theory import check_choice, check_counts
 
-# %% ../nbs/02_tasks.ipynb #35057423
+# %% ../nbs/02_tasks.ipynb #00f0a591
 def stream(*key: str | int | float) -> np.random.Generator:
     """The generator that belongs to `key`, independent of those of all other keys."""
     digest = hashlib.sha256(json.dumps(key).encode()).digest()

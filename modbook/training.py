@@ -14,7 +14,7 @@ import torch
 from .models import check_sets
 from .theory import check_above, check_counts
 
-# %% ../nbs/07_training.ipynb #88bc39dc
+# %% ../nbs/07_training.ipynb #e6494a38
 CACHE_FLOATS = 2**18  # activations of a network's layer that a core's cache holds
 
 
@@ -32,7 +32,7 @@ def predict(model: torch.nn.Module, X: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return torch.cat([model(X[:, c]) for c in sample_chunks(model, X.shape[1])], 1)
 
-# %% ../nbs/07_training.ipynb #640d0078
+# %% ../nbs/07_training.ipynb #f6f94aeb
 def accumulate_gradient(
     model: torch.nn.Module, X: torch.Tensor, y: torch.Tensor
 ) -> None:
@@ -41,7 +41,7 @@ def accumulate_gradient(
     for c in sample_chunks(model, X.shape[1]):
         ((model(X[:, c]) - y[:, c]).square().sum() * scale).backward()
 
-# %% ../nbs/07_training.ipynb #9c16f633
+# %% ../nbs/07_training.ipynb #d4cd9724
 def minibatch(
     X: torch.Tensor, y: torch.Tensor, batch: int, rngs: Sequence[np.random.Generator]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +64,7 @@ class Trained:
     iterations: int
     seconds: float  # for all replicas together
 
-# %% ../nbs/07_training.ipynb #3140c7e3
+# %% ../nbs/07_training.ipynb #91c5e226
 def train(
     model: torch.nn.Module,  # of R replicas
     X: torch.Tensor,  # (R, n, m)

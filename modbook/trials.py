@@ -4,7 +4,7 @@
 __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'TASK', 'NETWORK', 'Rule', 'Trial', 'check_trial', 'streams', 'Data', 'draw_data',
            'apply_rule', 'starting_projections', 'build', 'directions', 'run', 'check_alike']
 
-# %% ../nbs/08_trials.ipynb #3312ac90
+# %% ../nbs/08_trials.ipynb #23a323fb
 import hashlib
 import json
 import time
@@ -113,7 +113,7 @@ def check_trial(trial: Trial) -> None:
     if (t.rule is not None) != (t.start == "algorithm1"):
         raise ValueError("rule must be given with start='algorithm1', and only then")
 
-# %% ../nbs/08_trials.ipynb #47299277
+# %% ../nbs/08_trials.ipynb #be4b8280
 def streams(
     trials: Sequence[Trial], purpose: str, *names: str
 ) -> list[np.random.Generator]:
@@ -163,7 +163,7 @@ def apply_rule(trials: Sequence[Trial], data: Data, device: str) -> Found:
         rule,
     )
 
-# %% ../nbs/08_trials.ipynb #26e340cd
+# %% ../nbs/08_trials.ipynb #2d07da53
 def starting_projections(
     trials: Sequence[Trial], data: Data, device: str
 ) -> tuple[torch.Tensor, dict]:
@@ -189,7 +189,7 @@ def build(trials: Sequence[Trial], U: torch.Tensor | None) -> Monolithic | Modul
     U = U.to(dtype)
     return Modular(rngs, U, t.width, t.layers, projection=t.projection, fixed=t.fixed)
 
-# %% ../nbs/08_trials.ipynb #b018fe99
+# %% ../nbs/08_trials.ipynb #56bf78c5
 def directions(
     U: torch.Tensor, true: np.ndarray, name: str = ""
 ) -> dict[str, np.ndarray]:
@@ -209,7 +209,7 @@ def directions(
         )
     return scores
 
-# %% ../nbs/08_trials.ipynb #4e962bf9
+# %% ../nbs/08_trials.ipynb #db640b1e
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
