@@ -151,7 +151,7 @@ class Sweep:
             for seed in range(self.seeds or scale.seeds)
         ]
 
-# %% ../nbs/11_experiments.ipynb #945bdae1
+# %% ../nbs/11_experiments.ipynb #910a8884
 EXPECTED = {
     int: "a whole number",
     float: "a number",
@@ -161,7 +161,7 @@ EXPECTED = {
 
 
 def check_type(name: str, value: object, kind: type) -> None:
-    """Raise TypeError unless the value is of the kind; whole numbers are numbers too."""
+    """Raise TypeError unless the value is of the kind; whole numbers are numbers."""
     if type(value) is not kind and (kind, type(value)) != (float, int):
         raise TypeError(f"{name} must be {EXPECTED[kind]}, got {value!r}")
 
@@ -178,7 +178,7 @@ def check_range(name: str, value: int, least: int, most: int) -> None:
         bounds = f"at least {least} and at most {most}"
         raise ValueError(f"{name} must be a whole number of {bounds}, got {value}")
 
-# %% ../nbs/11_experiments.ipynb #d5a21636
+# %% ../nbs/11_experiments.ipynb #b7ba8524
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 IPYTHON = {"In", "Out"}
 
@@ -186,7 +186,7 @@ IPYTHON = {"In", "Out"}
 def check_parameters(
     variables: Mapping[str, object], declared: Mapping[str, type]
 ) -> None:
-    """Raise unless a notebook's variables are its declared parameters, of their types."""
+    """Raise unless a notebook's variables are its parameters, of their types."""
     for name, value in variables.items():
         if name not in declared and not name.startswith("_") and name not in IPYTHON:
             if isinstance(value, PLAIN):
