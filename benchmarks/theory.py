@@ -61,7 +61,7 @@ def table_seconds(run: bool) -> tuple[float, int, int]:
     folder = ROOT / "results" / "theory"
     provenance = json.loads((folder / "verification.json").read_text())
     settings = len((folder / "verification.csv").read_text().splitlines()) - 1
-    return provenance["seconds"], settings, provenance["parameters"]["draws"]
+    return provenance["seconds"], settings, provenance["draws"]
 
 
 def main() -> None:
