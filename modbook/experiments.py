@@ -95,14 +95,12 @@ def method_trial(
     adam = dict(optimiser="adam", jitter=0.1) if method == "algorithm1-adam" else {}
     return Trial(**task, start="algorithm1", rule=Rule(steps=scale.rule_steps, **adam))
 
-# %% ../nbs/11_experiments.ipynb #79f780bb
+# %% ../nbs/11_experiments.ipynb #95f683a6
 class Cell(NamedTuple):
     """One point of an experiment's grid."""
 
     method: str
-    architecture: (
-        str  # width x layers of the experiment, whatever the method makes of it
-    )
+    architecture: str  # width x layers of the experiment
     trial: Trial
 
 

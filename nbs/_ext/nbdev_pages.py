@@ -4,6 +4,7 @@ A Sphinx extension. On reading a notebook it
 
 - strips the `#|` lines that speak to nbdev, not to the reader;
 - drops cells marked `#| hide`;
+- adds the comments beside parameters, with their shapes, to the API reference;
 - gives a notebook that has a `parameters` cell the parameter `recorded = True`, as
   papermill would: the page shows what is recorded under results/ and trains nothing.
 
@@ -15,6 +16,7 @@ import json
 from pathlib import Path
 
 import nbformat
+from fastcore.docments import docments
 from papermill.parameterize import parameterize_notebook
 from sphinx_thebe import init_thebe_core, update_thebe_context
 
@@ -50,8 +52,24 @@ def on_source_read(app, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
+def parameter_lines(obj) -> list[str]:
+    """The comments beside an object's parameters, with their shapes, as fields."""
+    try:
+        comments = docments(obj, returns=True)
+    except (OSError, TypeError, ValueError):  # no source, or no signature
+        return []
+    fields = [
+        (":returns:" if name == "return" else f":param {name}:", text)
+        for name, text in comments.items()
+        if text and name != "self"
+    ]
+    return ["", *(f"{field} {' '.join(text.split())}" for field, text in fields), ""]
+
+
 def on_docstring(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings are plain text: bars and stars stand for themselves."""
+    """Docstrings are plain text, and the comments beside parameters belong to them."""
+    if what in ("function", "method", "class"):
+        lines += parameter_lines(obj)
     lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
 
 
