@@ -247,6 +247,7 @@ d = { 'settings': { 'branch': 'main',
                                 'modbook.trials.check_trial': ('trials.html#check_trial', 'modbook/trials.py'),
                                 'modbook.trials.directions': ('trials.html#directions', 'modbook/trials.py'),
                                 'modbook.trials.draw_data': ('trials.html#draw_data', 'modbook/trials.py'),
+                                'modbook.trials.evaluate': ('trials.html#evaluate', 'modbook/trials.py'),
                                 'modbook.trials.run': ('trials.html#run', 'modbook/trials.py'),
                                 'modbook.trials.starting_projections': ('trials.html#starting_projections', 'modbook/trials.py'),
                                 'modbook.trials.streams': ('trials.html#streams', 'modbook/trials.py')}}}

@@ -95,7 +95,7 @@ def method_trial(
     adam = dict(optimiser="adam", jitter=0.1) if method == "algorithm1-adam" else {}
     return Trial(**task, start="algorithm1", rule=Rule(steps=scale.rule_steps, **adam))
 
-# %% ../nbs/11_experiments.ipynb #95f683a6
+# %% ../nbs/11_experiments.ipynb #4b58cc8f
 class Cell(NamedTuple):
     """One point of an experiment's grid."""
 
@@ -103,7 +103,7 @@ class Cell(NamedTuple):
     architecture: str  # width x layers of the experiment
     trial: Trial
 
-
+# %% ../nbs/11_experiments.ipynb #31ad1d17
 @dataclass(frozen=True)
 class Sweep:
     """Settings of the sweep; TypeError or ValueError names what is not allowed."""

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'TASK', 'NETWORK', 'Rule', 'Trial', 'check_trial', 'streams', 'Data', 'draw_data',
-           'apply_rule', 'starting_projections', 'build', 'directions', 'run', 'check_alike']
+           'apply_rule', 'starting_projections', 'build', 'directions', 'evaluate', 'run', 'check_alike']
 
 # %% ../nbs/08_trials.ipynb #23a323fb
 import hashlib
@@ -209,7 +209,21 @@ def directions(
         )
     return scores
 
-# %% ../nbs/08_trials.ipynb #db640b1e
+# %% ../nbs/08_trials.ipynb #3f75c626
+def evaluate(data: Data, model, U: torch.Tensor | None, X_test: torch.Tensor) -> dict:
+    """Test losses and direction scores of trained replicas, an array (R,) each."""
+    y_hat = predict(model, X_test).double().cpu().numpy()
+    results = dict(
+        test_loss=metrics.mse(data.y_test, y_hat),
+        test_nmse=metrics.nmse(data.y_test, y_hat),
+    )
+    if U is not None:
+        results |= directions(U, data.task.u, "start_") | directions(
+            model.U, data.task.u
+        )
+    return results
+
+# %% ../nbs/08_trials.ipynb #92429d5a
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
@@ -222,7 +236,7 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     U, report = (
         (None, {}) if t.K is None else starting_projections(trials, data, device)
     )
-    rule_seconds = time.perf_counter() - started
+    rule_seconds = time.perf_counter() - started if t.rule else 0.0
     model = build(trials, U).to(device)
     X, y, X_test = (
         torch.as_tensor(a, dtype=DTYPES[t.dtype], device=device)
@@ -230,20 +244,11 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     )
     batches = streams(trials, "batches", *NETWORK, "n")
     trained = train(model, X, y, t.iterations, t.learning_rate, t.batch, batches)
-    y_hat = predict(model, X_test).double().cpu().numpy()
-    results = dict(
-        test_loss=metrics.mse(data.y_test, y_hat),
-        test_nmse=metrics.nmse(data.y_test, y_hat),
-        train_loss=trained.train_loss,
-        diverged=trained.diverged,
-    )
-    if U is not None:
-        results |= directions(U, data.task.u, "start_") | directions(
-            model.U, data.task.u
-        )
-    seconds = (time.perf_counter() - started) / len(trials)
-    shared = dict(size=count_parameters(model), **report, seconds=round(seconds, 3))
-    shared |= dict(rule_seconds=round(rule_seconds / len(trials), 3) if t.rule else 0.0)
+    results = evaluate(data, model, U, X_test)
+    results |= dict(train_loss=trained.train_loss, diverged=trained.diverged)
+    seconds = dict(seconds=time.perf_counter() - started, rule_seconds=rule_seconds)
+    shares = {name: round(value / len(trials), 3) for name, value in seconds.items()}
+    shared = dict(size=count_parameters(model), **report, **shares)
     return [
         {"id": trial.id, "protocol": PROTOCOL}
         | trial.parameters()
