@@ -29,29 +29,29 @@ def check_counts(**counts) -> None:
         if np.any(array < 1):
             raise ValueError(allowed)
 
-# %% ../nbs/01_theory.ipynb #bfaa7fdd
+# %% ../nbs/01_theory.ipynb #1bd32ab6
+def _check_bound(values: dict, low: float, low_included: bool) -> None:
+    bound = f"at least {low}" if low_included else f"greater than {low}"
+    for name, value in values.items():
+        array = np.asarray(value)
+        allowed = f"{name} must be finite and {bound}, got {value!r}"
+        if array.dtype.kind not in "iuf":
+            raise TypeError(allowed)
+        too_low = array < low if low_included else array <= low
+        if not np.all(np.isfinite(array)) or np.any(too_low):
+            raise ValueError(allowed)
+
+
 def check_above(limit: float, **values) -> None:
     """Raise unless every named argument is finite and greater than `limit`."""
-    for name, value in values.items():
-        array = np.asarray(value)
-        allowed = f"{name} must be finite and greater than {limit}, got {value!r}"
-        if array.dtype.kind not in "iuf":
-            raise TypeError(allowed)
-        if not np.all(np.isfinite(array)) or np.any(array <= limit):
-            raise ValueError(allowed)
+    _check_bound(values, limit, low_included=False)
 
-# %% ../nbs/01_theory.ipynb #cee35ce7
+
 def check_from(limit: float, **values) -> None:
     """Raise unless every named argument is finite and at least `limit`."""
-    for name, value in values.items():
-        array = np.asarray(value)
-        allowed = f"{name} must be finite and at least {limit}, got {value!r}"
-        if array.dtype.kind not in "iuf":
-            raise TypeError(allowed)
-        if not np.all(np.isfinite(array)) or np.any(array < limit):
-            raise ValueError(allowed)
+    _check_bound(values, limit, low_included=True)
 
-# %% ../nbs/01_theory.ipynb #a00c6bc2
+# %% ../nbs/01_theory.ipynb #debd52e5
 def check_choice(choices: tuple, **values) -> None:
     """Raise ValueError unless every named argument is one of `choices`."""
     for name, value in values.items():
@@ -233,7 +233,7 @@ def theorem1(
     check_shapes(n=n, p=p, m=m, c=c, Omega=Omega, d=d, noise=noise)
     return losses(n, p, *traces(p, m, c, Omega), d, noise)
 
-# %% ../nbs/01_theory.ipynb #07ed3797
+# %% ../nbs/01_theory.ipynb #5e158bed
 READINGS = ("consistent", "total", "printed")
 
 
@@ -343,7 +343,7 @@ def _simulate_batch(shape, scale, t2, rng, ridge, noise, weights) -> np.ndarray:
     residual = y - (A @ theta[..., None])[..., 0]
     return np.stack([(residual**2).sum(1), ((theta - W) ** 2).sum(1) + t2], axis=1)
 
-# %% ../nbs/01_theory.ipynb #1b58ca41
+# %% ../nbs/01_theory.ipynb #e881ec54
 def modular_variances(
     p: int, m: int, b: int = 1, c=C, Omega=OMEGA, k: int = 1
 ) -> np.ndarray:
@@ -369,13 +369,13 @@ def _ratio_quantile(level, a, b) -> np.ndarray:
 def _beta_quantile(level, p, N) -> np.ndarray:
     return special.betaincinv((p - N) / 2, N / 2, level)
 
-# %% ../nbs/01_theory.ipynb #4b650857
+# %% ../nbs/01_theory.ipynb #ff3fae02
 def _terms(level, N, p, t1, t2) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of the two terms of the test loss where N < p."""
     ratio = t2 * (1 + _ratio_quantile(level, N, p - N + 1))
     return ratio, t1 * _beta_quantile(level, p, N)
 
-# %% ../nbs/01_theory.ipynb #xb650857
+# %% ../nbs/01_theory.ipynb #fdc5df74
 def _sum_quantile(level, N, p, t1, t2, nodes: int = 48) -> np.ndarray:
     """Quantile of t2 (1 + chi2_N / chi2_{p-N+1}) + t1 Beta, for 1-d arrays, N < p."""
     u, weight = np.polynomial.legendre.leggauss(nodes)
@@ -524,7 +524,7 @@ def sample_complexity(
     columns, t1, t2 = modular(p, m, b, c, Omega, reading, k)
     return n_star(eps, columns, t1, t2, d, branch, relative)
 
-# %% ../nbs/01_theory.ipynb #334b38bc
+# %% ../nbs/01_theory.ipynb #b7118449
 def log_n_star_best(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     """ln of n* above the peak, at the best p >= 1 (real). Minus infinity: never.
 
@@ -559,7 +559,7 @@ def _log_best_loss(x, s, mb) -> np.ndarray:
     least = np.where(columns >= np.log(2), inner, np.where(x > np.log(2), edge, np.inf))
     return least + price
 
-# %% ../nbs/01_theory.ipynb #3bf0c527
+# %% ../nbs/01_theory.ipynb #97391d84
 def n_star_best(
     eps,
     m,
@@ -604,7 +604,7 @@ def _least_on_grid(function, high: float, points: int = 3001):
     reached = np.isfinite(best[..., 0])
     return best[..., 0], np.where(reached, np.exp(centre[..., 0]), np.nan)
 
-# %% ../nbs/01_theory.ipynb #51589c1e
+# %% ../nbs/01_theory.ipynb #dc47e76d
 def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     """n that any estimator linear in y needs at least, for a loss of eps (real).
 
@@ -625,7 +625,7 @@ def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     with np.errstate(over="ignore"):
         return (mb + np.expm1(np.log(ratio) / s)) / d
 
-# %% ../nbs/01_theory.ipynb #398a5605
+# %% ../nbs/01_theory.ipynb #80012a2e
 def n_star_limit(eps, p, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     """Growing m, fixed p, above the peak: the limit of n*, or of n* / m with b given.
 
@@ -707,7 +707,7 @@ def _dof(kappa, s, ones, terms: int = 300, nodes: int = 600) -> np.ndarray:
     rest = np.exp(-s * end)[:, 0] / kappa[:, 0]
     return (lam / (lam + kappa)).sum(1) + middle / (nodes - 1) + rest + ones
 
-# %% ../nbs/01_theory.ipynb #afb0e0ed
+# %% ../nbs/01_theory.ipynb #e7987db8
 def bayes_loss(n, m, b=None, c=C, Omega=OMEGA, d=1, noise=0.0) -> np.ndarray:
     """Least expected test loss of any estimator, Gaussian weights, large dn.
 
@@ -765,7 +765,7 @@ def _fit_residuals(x, n, parameters, m, d, targets) -> np.ndarray:
     ]
     return np.concatenate(rows)
 
-# %% ../nbs/01_theory.ipynb #85160f2d
+# %% ../nbs/01_theory.ipynb #4238fcee
 def fit(
     n,  # (T,) samples
     parameters,  # (T,) parameters p' of the networks
