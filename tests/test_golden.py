@@ -1,6 +1,6 @@
 """Six tiny trials, retrained: their losses change only with the protocol.
 
-When a change is meant to alter losses, raise PROTOCOL in nbs/08_trials.ipynb and run
+When a change is meant to alter losses, raise PROTOCOL in nbs/09_trials.ipynb and run
 `python tests/test_golden.py` to write the new values.
 """
 
