@@ -61,7 +61,7 @@ def provenance(device: str = "cpu") -> dict[str, str]:
         torch=torch.__version__,
     )
 
-# %% ../nbs/11_store.ipynb #592692fb
+# %% ../nbs/11_store.ipynb #85439fa7
 SCHEMA = 1
 
 
@@ -119,6 +119,16 @@ class Store:
         with self.db:
             pairs = [(row["id"], json.dumps(row)) for row in rows]
             self.db.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", pairs)
+
+    def fail(self, trial, text: str) -> None:
+        """Keep the traceback that a trial ended with."""
+        with self.db:
+            self.db.execute(
+                "CREATE TABLE IF NOT EXISTS failures (id TEXT PRIMARY KEY, text TEXT)"
+            )
+            self.db.execute(
+                "INSERT OR REPLACE INTO failures VALUES (?, ?)", (trial.id, text)
+            )
 
     def rows(self, trials: Iterable) -> pd.DataFrame:
         """The rows of the given trials that are there, in their order."""
