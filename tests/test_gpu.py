@@ -1,4 +1,4 @@
-"""On a GPU: the same training as on a processor. Skipped, visibly, where there is none."""
+"""On a GPU: the same training as on a processor; skipped where there is none."""
 
 import numpy as np
 import pytest
