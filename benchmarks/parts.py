@@ -1,26 +1,34 @@
-"""Parts of the engine against plain torch, one thread, as ratios.
+"""What each idea in the engine is worth: two ways to the same thing, on one thread.
 
     python benchmarks/parts.py
 
-Each line gives the median time of both sides and their ratio (above 1: ours is faster).
-Run it on an idle machine. Both sides compute the same thing; the notebooks check that.
+Each line gives the median time of both and their ratio (above 1: the engine is faster).
+Run it on an idle machine. The notebooks check that both ways agree.
 """
 
+import csv
 import itertools
+import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from modbook import training
 from modbook.kernel_init import DirectionKernel, MinimumNorm, gradient
-from modbook.models import Modular, random_projections
-from modbook.training import train
+from modbook.models import Modular, Monolithic, random_projections
+from modbook.store import provenance
+from modbook.training import Gradient, train
+
+Way = Callable[[], object]
+Pair = tuple[str, str, Way, Way]  # what, against what, the engine's way, the other
 
 
-def median_ms(step: Callable[[], object], repeats: int = 7) -> float:
+def median_ms(step: Way, repeats: int = 15) -> float:
     """Median milliseconds of a call, after one to warm up."""
     step()
     times = []
@@ -31,8 +39,8 @@ def median_ms(step: Callable[[], object], repeats: int = 7) -> float:
     return 1e3 * statistics.median(times)
 
 
-def report(name: str, plain: float, ours: float) -> None:
-    print(f"{name:58} {plain:9.3f} ms {ours:9.3f} ms {plain / ours:7.1f}", flush=True)
+def generators(R: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(r) for r in range(R)]
 
 
 def plain_network(m: int, width: int, layers: int) -> nn.Sequential:
@@ -43,14 +51,6 @@ def plain_network(m: int, width: int, layers: int) -> nn.Sequential:
         for part in (nn.Linear(i, o), nn.ReLU())
     ]
     return nn.Sequential(*parts[:-1])
-
-
-def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
-    adam = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(iterations):
-        adam.zero_grad()
-        nn.functional.mse_loss(net(X), y).backward()
-        adam.step()
 
 
 class PlainModular(nn.Module):
@@ -67,14 +67,87 @@ class PlainModular(nn.Module):
         return sum(outputs) / len(outputs) ** 0.5
 
 
-def modular(n: int, K: int, iterations: int = 5) -> None:
-    """A list of K modules against one batched program, per iteration."""
-    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), [np.random.default_rng(0)]
+def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(iterations):
+        adam.zero_grad()
+        nn.functional.mse_loss(net(X), y).backward()
+        adam.step()
+
+
+def modular(n: int, K: int = 40, iterations: int = 5) -> Pair:
+    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
     net = PlainModular(8, K, 8, 3)
     model = Modular(rngs, random_projections(rngs, K, 8), 8, 3)
-    plain = median_ms(lambda: train_plainly(net, X[0], y[0], iterations)) / iterations
-    ours = median_ms(lambda: train(model, X, y, iterations)) / iterations
-    report(f"modular, n={n}, {K} modules of width 8", plain, ours)
+    return (
+        f"{K} modules of width 8, n = {n}: one program",
+        "a list of networks",
+        lambda: train(model, X, y, iterations),
+        lambda: train_plainly(net, X[0], y[0], iterations),
+    )
+
+
+def by_hand(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
+    X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
+    model = Monolithic(generators(R), 5, width, layers)
+    automatic = Monolithic(generators(R), 5, width, layers)
+    slopes = Gradient(model, n)
+    columns = slopes.arrange(X, y)
+    return (
+        f"gradient by hand, n = {n}, width {width}",
+        "automatic differentiation",
+        torch.no_grad()(lambda: slopes(*columns)),
+        lambda: (automatic(X) - y).square().mean().backward(),
+    )
+
+
+def one_vector(R: int = 4) -> Pair:
+    model = Monolithic(generators(R), 5, 32, 5)
+    pieces = [nn.Parameter(p.detach().clone()) for p in model.parameters()]
+    for piece in pieces:
+        piece.grad = torch.ones_like(piece)
+    vector = Gradient(model, 100).vector
+    whole, parts = torch.optim.Adam([vector], fused=True), torch.optim.Adam(pieces)
+    return "Adam on one vector", "on a list of tensors", whole.step, parts.step
+
+
+def layout(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
+    W, last = torch.randn(copies, width, width), torch.randn(copies, n, width)
+    first = last.mT.contiguous()
+    rows, columns = torch.empty_like(last), torch.empty_like(first)
+    return (
+        f"samples in columns, width {width}",
+        "samples in rows",
+        lambda: torch.bmm(W.mT, first, out=columns),
+        lambda: torch.bmm(last, W, out=rows),
+    )
+
+
+def bias(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
+    W, h = torch.randn(copies, width + 1, width), torch.ones(copies, width + 1, n)
+    narrow, b = h[:, :-1].contiguous(), W[:, -1:].mT
+    out = torch.empty_like(narrow)
+    return (
+        "a row of ones for the bias",
+        "the bias added",
+        lambda: torch.bmm(W.mT, h, out=out),
+        lambda: torch.baddbmm(b, W[:, :-1].mT, narrow, out=out),
+    )
+
+
+def chunks(floats: int, n: int = 10_000, K: int = 40) -> Pair:
+    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
+    usual = training.CACHE_FLOATS
+
+    def way(size):
+        training.CACHE_FLOATS = size
+        slopes = Gradient(Modular(rngs, random_projections(rngs, K, 8), 8, 3), n)
+        training.CACHE_FLOATS = usual
+        columns = slopes.arrange(X, y)
+        return torch.no_grad()(lambda: slopes(*columns))
+
+    name = f"2^{usual.bit_length() - 1} activations in one go, n = {n}"
+    return name, f"2^{floats.bit_length() - 1}", way(usual), way(floats)
 
 
 def plain_kernel(U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
@@ -86,44 +159,91 @@ def plain_kernel(U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
     return (-0.5 * (s[:, None] - s) ** 2).exp() + (-0.5 * across).exp()
 
 
-def rule(K: int, b: int = 128, m: int = 10) -> None:
-    """A step of Algorithm 1 on K modules: autograd module by module, against ours."""
+def rule_data(K: int, b: int = 128, m: int = 10) -> tuple[torch.Tensor, ...]:
     rng = np.random.default_rng(0)
-    U = torch.as_tensor(np.stack([[DirectionKernel().start(rng, m)] for _ in range(K)]))
-    X = torch.as_tensor(rng.standard_normal((K, b, m)))
-    y = torch.as_tensor(rng.standard_normal((K, b, 1)))
+    starts = np.stack([[DirectionKernel().start(rng, m)] for _ in range(K)])
+    draws = starts, rng.standard_normal((K, b, m)), rng.standard_normal((K, b, 1))
+    return tuple(torch.as_tensor(draw) for draw in draws)
+
+
+def rule(K: int) -> Pair:
+    U, X, y = rule_data(K)
+
+    def ours():
+        for some in torch.arange(K).split(8):
+            gradient(DirectionKernel(), U[some], X[some], y[some], 1e-3)
 
     def plainly():
+        eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
         for j in range(K):
             u = U[j, 0].clone().requires_grad_()
-            kernel = plain_kernel(u, X[j]) + 1e-3 * torch.eye(b, dtype=u.dtype)
-            (y[j] * torch.linalg.solve(kernel, y[j])).sum().backward()
+            solved = torch.linalg.solve(plain_kernel(u, X[j]) + eye, y[j])
+            (y[j] * solved).sum().backward()
 
-    def automatic():
-        u = U.clone().requires_grad_()
-        kernels = torch.stack([plain_kernel(u[j, 0], X[j]) for j in range(K)])
-        MinimumNorm.apply(kernels, y, 1e-3)[0].sum().backward()
-
-    ours = median_ms(lambda: gradient(DirectionKernel(), U, X, y, 1e-3))
-    report(f"Algorithm 1, {K} modules: autograd all the way", median_ms(plainly), ours)
-    report(f"Algorithm 1, {K} modules: only our solve", median_ms(automatic), ours)
+    return f"Algorithm 1, {K} modules", "autograd, module by module", ours, plainly
 
 
-def layout(n: int = 2000, copies: int = 40, width: int = 8) -> None:
-    """A hidden layer and its gradient, samples first against features first."""
-    W = torch.randn(copies, width, width, requires_grad=True)
-    last = torch.randn(copies, n, width, requires_grad=True)
-    first = torch.randn(copies, width, n, requires_grad=True)
-    plain = median_ms(lambda: torch.bmm(last, W).relu().sum().backward())
-    ours = median_ms(lambda: torch.bmm(W.mT, first).relu().sum().backward())
-    report(f"layout: {copies} layers of width {width}, n={n}", plain, ours)
+def groups(K: int = 48) -> Pair:
+    U, X, y = rule_data(K)
+
+    def way(size):
+        parts = torch.arange(K).split(size)
+        kernel = DirectionKernel()
+        return lambda: [gradient(kernel, U[p], X[p], y[p], 1e-3) for p in parts]
+
+    return "Algorithm 1, 8 modules at once", f"{K} at once", way(8), way(K)
+
+
+def solver(K: int = 8) -> Pair:
+    U, X, y = rule_data(K)
+    with torch.no_grad():
+        kernels = DirectionKernel()(U, X[:, None])[:, 0]
+    eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
+    return (
+        "Cholesky, which notices a singular kernel",
+        "LU, which does not",
+        lambda: MinimumNorm.apply(kernels, y, 1e-3),
+        lambda: torch.linalg.solve_ex(kernels + eye, y),
+    )
+
+
+def pairs() -> list[Pair]:
+    sizes = [chunks(2**power) for power in (16, 18, 22)]
+    parts = [layout(), bias(), by_hand(), by_hand(64, 100, 8, 3), one_vector(), *sizes]
+    return [
+        *parts,
+        modular(1000),
+        modular(10_000),
+        rule(5),
+        rule(50),
+        groups(),
+        solver(),
+    ]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    lines = []
+    for idea, other, ours, theirs in pairs():
+        ours_ms, other_ms = median_ms(ours), median_ms(theirs)
+        line = dict(idea=idea, against=other, ms=ours_ms, against_ms=other_ms)
+        lines.append(line | dict(faster=other_ms / ours_ms))
+        print(
+            f"{idea:50} {ours_ms:8.3f} ms   {other:28} {other_ms:8.3f} ms"
+            f" {other_ms / ours_ms:6.2f} x",
+            flush=True,
+        )
+    folder = Path(__file__).parents[1] / "results" / "speed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "parts.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, lines[0])
+        table.writeheader()
+        table.writerows(
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}
+            for line in lines
+        )
+    (folder / "parts.json").write_text(json.dumps(provenance(), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(f"{'per network and iteration':58} {'plain':>12} {'ours':>12} {'ratio':>7}")
-    modular(1000, 40)
-    modular(10_000, 40)
-    layout()
-    rule(5)
-    rule(50)
+    main()

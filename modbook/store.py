@@ -302,7 +302,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
         db.execute("PRAGMA query_only = ON")
     return db
 
-# %% ../nbs/11_store.ipynb #7769623c
+# %% ../nbs/11_store.ipynb #55e766be
 class Reader:
     """The rows of a store that exists; a context manager.
 
@@ -376,6 +376,10 @@ class Reader:
         found = self._all(query) if self.schema > 1 else []
         table = pd.DataFrame(found, columns=columns)
         return table.assign(parameters=[json.loads(text) for _, text, *_ in found])
+
+    def protocols(self) -> dict:
+        """How many rows there are of each protocol."""
+        return count_protocols(row for _, row in self.records())
 
     def asked(self) -> list[tuple[str, dict]]:
         """Name and settings of each experiment that was run into this store."""
