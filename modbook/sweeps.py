@@ -772,7 +772,7 @@ class _Seeker:
             return "unfinished"
         return "censored" if self.search.censored else "found"
 
-# %% ../nbs/12_sweeps.ipynb #af4d4d8d
+# %% ../nbs/12_sweeps.ipynb #ecf4eaea
 def _line(seeker: _Seeker) -> dict:
     search, state = seeker.search, seeker.state()
     parameters = seeker.template.parameters()
@@ -836,7 +836,7 @@ def run_searches(
             _tell(asked, drive, measure)
     return _report(seekers, drive)
 
-# %% ../nbs/12_sweeps.ipynb #9b47abcc
+# %% ../nbs/12_sweeps.ipynb #fad14adb
 def _seekers(templates, search) -> list[_Seeker]:
     check_jobs(templates=templates)
     make = search if callable(search) else lambda _: search

@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'DEFAULTS', 'TASK', 'NETWORK', 'Rule', 'Trial', 'check_trial', 'streams', 'Data',
            'draw_data', 'apply_rule', 'starting_projections', 'build', 'directions', 'evaluate', 'run', 'check_alike',
-           'estimate_seconds', 'together']
+           'estimate_seconds', 'together', 'memory']
 
 # %% ../nbs/09_trials.ipynb #32f95b37
 import hashlib
@@ -55,7 +55,7 @@ class Rule(Descent):
         super().__post_init__()
         check_above(0, sigma=self.sigma)
 
-# %% ../nbs/09_trials.ipynb #fccecccb
+# %% ../nbs/09_trials.ipynb #70b6d270
 STARTS = ("random", "algorithm1", "oracle")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -109,6 +109,10 @@ class Trial:
     def together(self) -> int:
         """How many trials like this one the cache holds at once."""
         return together(self)
+
+    def memory(self) -> int:
+        """Roughly the bytes that the trial holds while it trains."""
+        return memory(self)
 
     @staticmethod
     def run(trials: Sequence["Trial"], device: str = "cpu") -> list[dict]:
@@ -311,3 +315,12 @@ def together(trial: Trial) -> int:
     """How many trials like this one the cache holds at once."""
     width = max(trial.width, trial.m) if trial.K is None else trial.K * trial.width
     return max(1, CACHE_FLOATS // (trial.n * width))
+
+# %% ../nbs/09_trials.ipynb #ccb74c23
+def memory(trial: Trial) -> int:
+    """Roughly the bytes that a trial holds while it trains."""
+    t = trial
+    units = (t.K or 1) * max(t.width, t.m)
+    step = 2 * t.layers * units * (t.batch or t.n)
+    numbers = max(step, 3 * units * t.n_test) + (t.n + t.n_test) * (t.m + 1)
+    return numbers * (4 if t.dtype == "float32" else 8)
