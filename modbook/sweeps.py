@@ -4,8 +4,8 @@
 __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'EXECUTORS', 'STATES', 'Job', 'Weighed', 'check_jobs', 'shape', 'group_size',
            'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome', 'one_thread', 'out_of_memory',
            'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers', 'set_up_worker', 'check_workers',
-           'Pool', 'Cluster', 'make_executor', 'outcomes', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal',
-           'Notebook', 'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
+           'Pool', 'Cluster', 'make_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook',
+           'make_screen', 'Progress', 'outcomes', 'run_sweep', 'Searches', 'run_searches']
 
 # %% ../nbs/12_sweeps.ipynb #c1babe01
 import functools
@@ -401,60 +401,6 @@ def make_executor(text: str, workers: int = 0) -> Workers:
         return Here()
     raise ValueError(f"executor must be {EXECUTORS}, got {text!r}")
 
-# %% ../nbs/12_sweeps.ipynb #04256790
-def outcomes(
-    groups: Sequence[list[Job]],
-    device: str,
-    executor: Executor,
-    width: Callable[[], int],  # how many groups may be out at once
-    may_start: Callable[[], bool],  # whether there is time for another
-    progress: "Progress",
-) -> Iterator[Outcome]:
-    """The outcome of each group as it finishes."""
-    ready, suspects, running = deque(groups), deque(), {}
-    try:
-        while True:
-            while (suspects or ready) and may_start():
-                if running and (suspects or len(running) >= width()):
-                    break
-                alone = bool(suspects)
-                group = (suspects or ready).popleft()
-                progress.start(group)
-                future = executor.submit(run_group, group, device)
-                running[future] = group, alone
-            if not running:
-                return
-            for future in wait(running, 0.5, FIRST_COMPLETED).done:
-                group, alone = running.pop(future)
-                outcome = _outcome(group, alone, future, suspects)
-                progress.finish(group, outcome)
-                yield outcome
-            progress.draw()
-    finally:
-        for future in running:
-            future.cancel()
-
-# %% ../nbs/12_sweeps.ipynb #0141dbec
-def _outcome(group, alone, future, suspects) -> Outcome:
-    """What came back; of a group that was lost nothing, and it is run again."""
-    try:
-        rows, failed = future.result()
-    except Exception as error:
-        if not alone:
-            suspects.append(group)
-        elif len(group) > 1:
-            suspects.extend([trial] for trial in group)
-        else:
-            text = "".join(traceback.format_exception(error))
-            return Outcome([], [(group[0], text)])
-        return Outcome([], [])
-    asked = {trial.id for trial in group}
-    back = {row["id"] for row in rows} | {trial.id for trial, _ in failed}
-    if asked != back:
-        text = "LookupError: no row came back; is the worker's modbook another version?"
-        return Outcome([], [(trial, text) for trial in group])
-    return Outcome(rows, failed)
-
 # %% ../nbs/12_sweeps.ipynb #0fb7eadf
 def describe(group: Sequence[Job]) -> str:
     """The parameters of a group that are not the default, and how many it holds."""
@@ -646,6 +592,60 @@ class Progress:
     def draw(self, now: bool = False) -> None:
         """Show the lines, if it is time to."""
         self.screen.show(self.lines(), now)
+
+# %% ../nbs/12_sweeps.ipynb #fa0d8d52
+def outcomes(
+    groups: Sequence[list[Job]],
+    device: str,
+    executor: Executor,
+    width: Callable[[], int],  # how many groups may be out at once
+    may_start: Callable[[], bool],  # whether there is time for another
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """The outcome of each group as it finishes."""
+    ready, suspects, running = deque(groups), deque(), {}
+    try:
+        while True:
+            while (suspects or ready) and may_start():
+                if running and (suspects or len(running) >= width()):
+                    break
+                alone = bool(suspects)
+                group = (suspects or ready).popleft()
+                progress.start(group)
+                future = executor.submit(run_group, group, device)
+                running[future] = group, alone
+            if not running:
+                return
+            for future in wait(running, 0.5, FIRST_COMPLETED).done:
+                group, alone = running.pop(future)
+                outcome = _outcome(group, alone, future, suspects)
+                progress.finish(group, outcome)
+                yield outcome
+            progress.draw()
+    finally:
+        for future in running:
+            future.cancel()
+
+# %% ../nbs/12_sweeps.ipynb #0141dbec
+def _outcome(group, alone, future, suspects) -> Outcome:
+    """What came back; of a group that was lost nothing, and it is run again."""
+    try:
+        rows, failed = future.result()
+    except Exception as error:
+        if not alone:
+            suspects.append(group)
+        elif len(group) > 1:
+            suspects.extend([trial] for trial in group)
+        else:
+            text = "".join(traceback.format_exception(error))
+            return Outcome([], [(group[0], text)])
+        return Outcome([], [])
+    asked = {trial.id for trial in group}
+    back = {row["id"] for row in rows} | {trial.id for trial, _ in failed}
+    if asked != back:
+        text = "LookupError: no row came back; is the worker's modbook another version?"
+        return Outcome([], [(trial, text) for trial in group])
+    return Outcome(rows, failed)
 
 # %% ../nbs/12_sweeps.ipynb #9791bc9c
 def run_sweep(
