@@ -308,7 +308,7 @@ def cost_lines(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
 
-# %% ../nbs/21_cli.ipynb #c047c6c1
+# %% ../nbs/21_cli.ipynb #b51e5032
 def status_command(arguments: argparse.Namespace) -> int:
     """Print how far an experiment is, or all that a store was asked for."""
     if arguments.what in EXPERIMENTS:
@@ -359,7 +359,7 @@ def state_line(settings: Experiment, store: Reader) -> dict:
 
 
 def as_settings(name: str, values: dict, path: Path) -> Experiment | None:
-    """What a store was asked for; None, with a line that says so, if that is unknown."""
+    """What a store was asked for; None, with a line that says so, if unknown."""
     try:
         return EXPERIMENTS[name](**values, store=str(path))
     except (KeyError, TypeError, ValueError):

@@ -3,10 +3,12 @@
 # %% auto #0
 __all__ = ['DAMAGED', 'TROUBLE', 'SCHEMA', 'TABLES', 'SIGNATURE', 'ORIGIN', 'LOSSES', 'hardware', 'commit', 'provenance',
            'Driver', 'lock_path', 'driver_of', 'take_lock', 'free_lock', 'plain_errors', 'create', 'read_schema',
-           'upgrade', 'insert', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store', 'Merged', 'difference',
-           'merge', 'count_protocols', 'rebuild', 'shape_of', 'true_id', 'faults', 'check', 'say']
+           'upgrade', 'insert', 'no_collecting', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
+           'Merged', 'difference', 'merge', 'count_protocols', 'rebuild', 'shape_of', 'true_id', 'faults', 'check',
+           'say']
 
-# %% ../nbs/11_store.ipynb #75eb6fcc
+# %% ../nbs/11_store.ipynb #8e5be85d
+import gc
 import json
 import math
 import os
@@ -269,7 +271,20 @@ def insert(db: sqlite3.Connection, rows: Iterable[Mapping]) -> None:
         db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", values)
         db.execute("DELETE FROM failures WHERE id = ?", values[:1])
 
-# %% ../nbs/11_store.ipynb #5fa7bef2
+# %% ../nbs/11_store.ipynb #2ccc075e
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Leave the garbage: with many small lists, looking for it doubles the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@no_collecting()
 def table_of(
     kept: Sequence[tuple[int, str]], names: Mapping[int, list]
 ) -> pd.DataFrame:
