@@ -5,7 +5,7 @@ __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'EXECUTORS', 'STATES', 'Job', '
            'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome', 'one_thread', 'out_of_memory',
            'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers', 'set_up_worker', 'check_workers',
            'Pool', 'Cluster', 'make_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook',
-           'make_screen', 'Progress', 'outcomes', 'run_sweep', 'Searches', 'run_searches']
+           'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
 
 # %% ../nbs/12_sweeps.ipynb #c1babe01
 import functools
@@ -72,7 +72,7 @@ class Weighed(Protocol):
     def memory(self) -> int:
         """Roughly the bytes that the trial holds while it trains."""
 
-# %% ../nbs/12_sweeps.ipynb #ad8be184
+# %% ../nbs/12_sweeps.ipynb #9c763bc1
 ASKED = ("id", "seed", "parameters", "estimate_seconds", "together", "run")
 
 
@@ -80,7 +80,9 @@ def check_jobs(**lists) -> None:
     """Raise TypeError unless every named argument is a list or tuple of trials."""
     for name, jobs in lists.items():
         if not isinstance(jobs, list | tuple) or not all(
-            is_dataclass(job) and all(hasattr(job, method) for method in ASKED)
+            is_dataclass(job)
+            and not isinstance(job, type)
+            and all(hasattr(job, method) for method in ASKED)
             for job in jobs
         ):
             raise TypeError(f"{name} must be a list of trials, got {str(jobs)[:60]}")
@@ -380,11 +382,11 @@ class Cluster(Workers):
         self._futures.shutdown(wait=wait and not cancel_futures)
         self.client.close()
 
-# %% ../nbs/12_sweeps.ipynb #ad698f28
+# %% ../nbs/12_sweeps.ipynb #20d87b01
 EXECUTORS = "'none', 'process', 'dask' or 'dask:ADDRESS'"
 
 
-def make_executor(text: str, workers: int = 0) -> Workers:
+def make_executor(executor: str, workers: int = 0) -> Workers:
     """The executor of a name; use it in a `with` statement, which ends it.
 
     "none" is this process, "process" a pool of processes, "dask" a Dask cluster on this
@@ -392,14 +394,14 @@ def make_executor(text: str, workers: int = 0) -> Workers:
     names, and if Dask is not installed; OSError if no scheduler answers.
     """
     check_workers(workers=workers)
-    kind, colon, address = str(text).partition(":")
+    kind, colon, address = str(executor).partition(":")
     if kind == "dask" and bool(colon) == bool(address):
         return Cluster(address or None, workers)
-    if text == "process":
+    if executor == "process":
         return Pool(workers)
-    if text == "none":
+    if executor == "none":
         return Here()
-    raise ValueError(f"executor must be {EXECUTORS}, got {text!r}")
+    raise ValueError(f"executor must be {EXECUTORS}, got {executor!r}")
 
 # %% ../nbs/12_sweeps.ipynb #0fb7eadf
 def describe(group: Sequence[Job]) -> str:
@@ -546,11 +548,16 @@ def make_screen(show: bool = True) -> Screen:
         return Notebook()
     return Terminal() if sys.stdout.isatty() else Log()
 
-# %% ../nbs/12_sweeps.ipynb #54cc127b
+# %% ../nbs/12_sweeps.ipynb #9dfaca3f
 class Progress:
     """Counts what comes of the groups of a sweep, and shows it."""
 
     def __init__(self, groups: Sequence[list[Job]], screen: Screen, title: str = ""):
+        if not isinstance(groups, list):
+            raise TypeError(f"groups must be a list of groups, got {groups!r}")
+        check_jobs(groups=list(chain(*groups)))
+        if not isinstance(screen, Screen):
+            raise TypeError(f"screen must be a Screen, got {screen!r}")
         self.screen, self.title, self.began = screen, title, time.monotonic()
         self.left, self.to_spend = sum(map(len, groups)), sum(map(cost, groups))
         self.done = self.failed = 0
@@ -593,8 +600,8 @@ class Progress:
         """Show the lines, if it is time to."""
         self.screen.show(self.lines(), now)
 
-# %% ../nbs/12_sweeps.ipynb #fa0d8d52
-def outcomes(
+# %% ../nbs/12_sweeps.ipynb #05bfa16d
+def _outcomes(
     groups: Sequence[list[Job]],
     device: str,
     executor: Executor,
@@ -727,11 +734,11 @@ class _Drive:
         stored = self.store.ids()
         return [t for t in dict.fromkeys(trials) if t.id not in stored]
 
-# %% ../nbs/12_sweeps.ipynb #158f278f
+# %% ../nbs/12_sweeps.ipynb #25ba3621
 def _run(drive: _Drive, missing: list[Job], title: str = "") -> Progress:
     groups = plan(missing, drive.free()) if missing else []
     progress = Progress(groups, drive.screen, title)
-    for outcome in outcomes(
+    for outcome in _outcomes(
         groups, drive.device, drive.executor, drive.width, drive.in_time, progress
     ):
         if outcome.rows:

@@ -5,12 +5,12 @@ __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'DEFAULTS', 'TASK', 'NETWORK', 'Rule'
            'draw_data', 'apply_rule', 'starting_projections', 'build', 'directions', 'evaluate', 'run', 'check_alike',
            'estimate_seconds', 'together', 'memory']
 
-# %% ../nbs/09_trials.ipynb #db510d5d
+# %% ../nbs/09_trials.ipynb #2841c5f0
 import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,7 +39,7 @@ from modbook.tasks import (
     sample_sine_tasks,
     stream,
 )
-from .theory import check_above, check_choice, check_counts
+from .theory import check_above, check_choice, check_counts, check_flags
 from .training import CACHE_FLOATS, predict, train
 
 # %% ../nbs/09_trials.ipynb #c4127c7a
@@ -56,7 +56,7 @@ class Rule(Descent):
         super().__post_init__()
         check_above(0, sigma=self.sigma)
 
-# %% ../nbs/09_trials.ipynb #70b6d270
+# %% ../nbs/09_trials.ipynb #4681377e
 STARTS = ("random", "algorithm1", "oracle")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -125,12 +125,14 @@ DEFAULTS = {f.name: f.default for f in fields(Trial)} | {
     f"rule_{f.name}": f.default for f in fields(Rule)
 }
 
-# %% ../nbs/09_trials.ipynb #8b5f0fa9
+# %% ../nbs/09_trials.ipynb #a5a54595
 def check_trial(trial: Trial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     t = trial
     check_counts(m=t.m, k=t.k, n=t.n, width=t.width, tau=t.tau, n_test=t.n_test)
     check_counts(layers=t.layers, iterations=t.iterations)
+    check_counts(**({} if t.batch is None else {"batch": t.batch}))
+    check_flags(fixed=t.fixed)
     check_above(0, learning_rate=t.learning_rate)
     if not isinstance(t.seed, int) or t.seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {t.seed!r}")
@@ -255,7 +257,7 @@ def evaluate(data: Data, model, U: torch.Tensor | None, X_test: torch.Tensor) ->
         )
     return results
 
-# %% ../nbs/09_trials.ipynb #5c5d3707
+# %% ../nbs/09_trials.ipynb #bcc8074a
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
@@ -263,6 +265,8 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     diverged, its size, and its share of the seconds.
     """
     check_alike(trials)
+    if str(device).partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     t, started = trials[0], time.perf_counter()
     data = draw_data(trials)
     U, report = (
@@ -289,9 +293,13 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
         for r, trial in enumerate(trials)
     ]
 
-# %% ../nbs/09_trials.ipynb #2bf3965c
+# %% ../nbs/09_trials.ipynb #4e2eb60a
 def check_alike(trials: Sequence[Trial]) -> None:
     """Raise ValueError unless there are trials and they differ in the seed alone."""
+    if not isinstance(trials, list | tuple) or not all(
+        is_dataclass(t) and not isinstance(t, type) for t in trials
+    ):
+        raise TypeError(f"trials must be a list of trials, got {str(trials)[:60]}")
     if not trials or len({replace(trial, seed=0) for trial in trials}) != 1:
         raise ValueError("trials must be at least one, and differ in the seed alone")
 
