@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #955e6c58
+# %% ../nbs/21_cli.ipynb #a1b88ae8
 import argparse
 import ast
 import os
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pandas as pd
 
@@ -62,7 +62,7 @@ def as_python(text: str):
     except (ValueError, SyntaxError):
         return text
 
-# %% ../nbs/21_cli.ipynb #1662ca19
+# %% ../nbs/21_cli.ipynb #c7ca36cb
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with an example in each help text."""
     parser = argparse.ArgumentParser(
@@ -81,7 +81,7 @@ def _command(commands, name: str, text: str, examples: str) -> argparse.Argument
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        epilog="examples:\n" + dedent(examples).rstrip(),
+        epilog="examples:\n" + indent(dedent(examples).rstrip(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
