@@ -126,7 +126,7 @@ def _read_driver(file) -> Driver:
     except (ValueError, TypeError):  # it has the lock, but has not signed yet
         return Driver(0, "?", "just now")
 
-# %% ../nbs/11_store.ipynb #a9c1f7b6
+# %% ../nbs/11_store.ipynb #8caf364c
 def take_lock(path: str | Path):
     """Lock a store for this process and return the open lock file.
 
@@ -135,21 +135,36 @@ def take_lock(path: str | Path):
     name, real = lock_path(path), Path(path).resolve()
     for pause in (0.02, 0.1, 0):
         try:
-            file = name.open("a+")
+            file, driver = _try_lock(name)
         except OSError as error:
             raise OSError(f"store: cannot write beside {real}: {error}") from None
-        if _locked(file):
-            if _is_at(file, name):
-                return _sign(file)
-            driver = "others that come and go"
-        else:
-            driver = _read_driver(file)
-        file.close()
+        if driver is None:
+            return file
         time.sleep(pause)
     raise OSError(
         f"store: {real} is in use by {driver}; wait for it, or give this run "
         "a store of its own (--store) and join the two with `modbook merge`"
     )
+
+
+def _try_lock(name: Path) -> tuple:
+    """The open lock file and None, or None and who has it."""
+    file = name.open("ab+", buffering=0)
+    try:
+        if not _locked(file):
+            driver = _read_driver(file)
+        elif not _is_at(file, name):
+            driver = "others that come and go"
+        else:
+            mine = Driver(os.getpid(), socket.gethostname(), time.strftime("%F %T"))
+            file.truncate(0)
+            file.write(json.dumps(mine).encode())
+            return file, None
+    except OSError:
+        free_lock(file)
+        raise
+    file.close()
+    return None, driver
 
 
 def _is_at(file, name: Path) -> bool:
@@ -158,15 +173,6 @@ def _is_at(file, name: Path) -> bool:
         return os.path.samestat(name.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
-
-
-def _sign(file):
-    """Write who holds the lock."""
-    mine = Driver(os.getpid(), socket.gethostname(), time.strftime("%F %T"))
-    file.truncate(0)
-    file.write(json.dumps(mine))
-    file.flush()
-    return file
 
 
 def free_lock(file) -> None:
