@@ -94,7 +94,7 @@ class Cell(NamedTuple):
     architecture: str  # width x layers of the experiment
     trial: Trial
 
-# %% ../nbs/13_experiments.ipynb #4b4d1ae7
+# %% ../nbs/13_experiments.ipynb #8591a284
 @dataclass(frozen=True)
 class Experiment:
     """Settings that every experiment has; its own come in a subclass.
@@ -122,6 +122,14 @@ class Experiment:
     def grid(self) -> list[Cell]:
         """All trials of the experiment at its scale."""
         raise NotImplementedError
+
+    def run(self, show: bool = True) -> pd.DataFrame:
+        """Run what is missing of the grid and return its labelled rows."""
+        grid = self.grid()
+        with Store(self.store) as store:
+            trials = [cell.trial for cell in grid]
+            rows = run_sweep(trials, store, self.workers, self.device, show=show)
+        return label(grid, rows, self.scale)
 
 # %% ../nbs/13_experiments.ipynb #ff66c058
 @dataclass(frozen=True)
@@ -252,7 +260,7 @@ def label(grid: list[Cell], rows: pd.DataFrame, scale: str) -> pd.DataFrame:
     )
     return labels.merge(rows, on="id", how="inner", validate="many_to_one")
 
-# %% ../nbs/13_experiments.ipynb #6ce4c9cf
+# %% ../nbs/13_experiments.ipynb #e5b89942
 def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     """Run what is missing of an experiment and return its labelled rows.
 
@@ -260,11 +268,7 @@ def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     """
     if settings.recorded:
         return recorded(settings.name, scale=settings.scale)
-    grid = settings.grid()
-    with Store(settings.store) as store:
-        trials = [cell.trial for cell in grid]
-        rows = run_sweep(trials, store, settings.workers, settings.device, show=show)
-    return label(grid, rows, settings.scale)
+    return settings.run(show)
 
 # %% ../nbs/13_experiments.ipynb #7e3c4d0a
 MEASURES = ["test_loss", "test_nmse", "train_loss", "similarity", "coverage"]
