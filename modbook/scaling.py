@@ -181,11 +181,11 @@ def plain(scale: Trends, arch, m, k, n, seed, tau, batch=None) -> Trial:
     how = dict(iterations=scale.iterations, n_test=scale.n_test, batch=batch)
     return Trial(m, k, n, seed, width=arch[0], layers=arch[1], tau=tau, **how)
 
-# %% ../nbs/14_scaling.ipynb #5d58b393
+# %% ../nbs/14_scaling.ipynb #7e22b0d3
 CALIBRATION_SEED = 1000
 LAPTOP_FITTED = (
-    Block(((8, 3),), (7,), (5,), (1000,)),
-    Block(((32, 3),), (7,), (5,), (200, 1000, 2000)),
+    Block(((8, 3),), (5, 9), (5,), (1000,)),
+    Block(((32, 3),), (5, 9), (5,), (200, 1000, 2000)),
 )
 PAPER_FITTED = (
     Block(NINE, (5, 7, 9), (2, 5, 9), (1000,)),
@@ -857,7 +857,7 @@ def sample_means(table: pd.DataFrame) -> pd.DataFrame:
     columns = "method m samples low high tried searches censored"
     return pd.DataFrame(lines, columns=columns.split())
 
-# %% ../nbs/14_scaling.ipynb #2bd43070
+# %% ../nbs/14_scaling.ipynb #2ca7e863
 def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, str]]:
     """The rate 0.01 against each other rate, by the other."""
     others = [r for r in dict.fromkeys(table.method) if r != "rate 0.01"]
@@ -888,7 +888,7 @@ def judge_figure8(table: pd.DataFrame, scale: str) -> tuple[str, str]:
     """Figure 8 in one line."""
     found = figure8_answers(table, scale)
     text = ", ".join(
-        f"rate 0.01 needs fewer samples than {name[5:]} in {s.won} of {s.pairs} searches"
+        f"0.01 needs fewer samples than {name[5:]} in {s.won} of {s.pairs} searches"
         for name, (s, _) in found.items()
     )
     return text, joint(said for _, said in found.values())
