@@ -5,15 +5,16 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
            'DRAWS', 'SAME', 'PEAK', 'FIGURE4A_SCALES', 'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS',
            'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'SCALING', 'Block', 'points',
-           'named', 'Trends', 'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'log_distances',
-           'resampled_distances', 'calibrate', 'clearly_better', 'interval', 'contrast', 'bend', 'same', 'joint',
-           'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves',
-           'fit_training', 'fit_table', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay',
-           'search_table', 'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
-           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
-           'judge_growth', 'sample_means', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
-           'combinations', 'rule_settings', 'network_settings', 'said', 'HyperparameterSearch', 'settings_table',
-           'judge_settings']
+           'named', 'Trends', 'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper',
+           'log_distances', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
+           'judge_calibration', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table',
+           'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table',
+           'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'search_table',
+           'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning', 'exponential',
+           'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a', 'judge_growth',
+           'sample_means', 'readable_means', 'published_table', 'figure8_answers', 'figure8_means', 'judge_figure8',
+           'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said', 'HyperparameterSearch',
+           'settings_table', 'judge_settings']
 
 # %% ../nbs/14_scaling.ipynb #87b77beb
 import math
@@ -225,7 +226,7 @@ def choice(tau: int, batch: int | None) -> str:
     """A choice of tau and batch size, as rows name it."""
     return f"tau {tau}, {'full batch' if batch is None else f'batches of {batch}'}"
 
-# %% ../nbs/14_scaling.ipynb #5782f9b7
+# %% ../nbs/14_scaling.ipynb #1e94172f
 READABLE = 0.1  # training losses below are too small to be read off the figure
 
 
@@ -239,15 +240,21 @@ def published_point(size: int, n: int) -> dict[str, float]:
     return {name: v for name, v in found.items() if v >= READABLE}
 
 
+def ratios_to_paper(rows: pd.DataFrame) -> dict[tuple[int, int, str], float]:
+    """Our mean loss over the paper's, by size, n and loss."""
+    found = {}
+    for (width, layers, n), some in rows.groupby(["width", "layers", "n"]):
+        size = network_size(1, width, layers)
+        for name, value in published_point(size, n).items():
+            found[size, n, name] = some[name].mean() / value
+    return found
+
+
 def log_distances(rows: pd.DataFrame) -> np.ndarray:
     """Log of our mean loss over the paper's, at every point and loss that both have."""
-    found = []
-    for (width, layers, n), some in rows.groupby(["width", "layers", "n"]):
-        known = published_point(network_size(1, width, layers), n)
-        found += [np.log(some[name].mean() / value) for name, value in known.items()]
-    return np.array(found)
+    return np.log(list(ratios_to_paper(rows).values()))
 
-# %% ../nbs/14_scaling.ipynb #7778a179
+# %% ../nbs/14_scaling.ipynb #22b3bb5f
 DRAWS = 1000
 
 
@@ -294,9 +301,31 @@ def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
+def calibration_points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Our mean loss over the paper's, a line for each choice, a column for a point."""
+    choices = rows.groupby("method", sort=False)
+    table = pd.DataFrame({name: ratios_to_paper(some) for name, some in choices}).T
+    table.columns = [
+        f"{'test' if loss == 'test_loss' else 'train'}, p = {size}, n = {n}"
+        for size, n, loss in table.columns
+    ]
+    return table
+
+
 def clearly_better(table: pd.DataFrame) -> pd.DataFrame:
     """The choices that rule out tau 5."""
     return table[table["beats tau 5"] >= 0.95]
+
+
+def judge_calibration(table: pd.DataFrame) -> str:
+    """The nearest choice, and whether tau 5 with the full batch stays."""
+    named = lambda row: choice(int(row.tau), int(row.batch) or None)  # noqa: E731
+    best = table.loc[table.distance.idxmin()]
+    rivals = [named(row) for row in clearly_better(table).itertuples()]
+    verdict = "tau stays at 5: nothing is clearly nearer"
+    if rivals:
+        verdict = f"clearly nearer than tau 5: {', '.join(rivals)}"
+    return f"nearest: {named(best)}, distance {best.distance:.3f}; {verdict}"
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
 def interval(logs: np.ndarray) -> Comparison:
@@ -489,6 +518,23 @@ def fit_table(rows: pd.DataFrame, draws: int = 100) -> pd.DataFrame:
         ),
         index=list(PUBLISHED_FIT),
     )
+
+# %% ../nbs/14_scaling.ipynb #310f50b3
+def fit_quality(rows: pd.DataFrame) -> pd.DataFrame:
+    """What our constants, the paper's and a constant loss leave of training losses."""
+    keys = ["m", "n", "width", "layers"]
+    means = rows.groupby(keys).train_loss.mean().reset_index()
+    guesses = {
+        name: predicted(means, constants).train_loss
+        for name, constants in [
+            ("our constants", vars(fit_training(rows))),
+            ("the paper's constants", PUBLISHED_FIT),
+        ]
+    }
+    guesses["the mean of all losses"] = means.train_loss.mean()
+    left = {name: means.train_loss - guess for name, guess in guesses.items()}
+    table = pd.DataFrame({name: [(e**2).mean() ** 0.5] for name, e in left.items()}).T
+    return table.set_axis(["residual"], axis=1)
 
 # %% ../nbs/14_scaling.ipynb #17ec77fa
 def judge_fit(table: pd.DataFrame, scale: str) -> tuple[str, str]:
@@ -842,20 +888,38 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     )
     return text, exponential(law, scale)
 
-# %% ../nbs/14_scaling.ipynb #9122d484
-def sample_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Median samples of each method and m; infinite if half or more are censored."""
+# %% ../nbs/14_scaling.ipynb #8dcce92a
+def sample_means(table: pd.DataFrame, keys=("method", "m")) -> pd.DataFrame:
+    """Median samples with quartiles; infinite where that many are censored."""
     lines = []
-    for (method, m), some in table.groupby(["method", "m"], sort=False):
-        low, middle, high = np.quantile(
-            some.samples, [0.25, 0.5, 0.75], method="nearest"
-        )
+    for key, some in table.groupby(list(keys), sort=False):
+        three = np.quantile(some.samples, [0.5, 0.25, 0.75], method="nearest")
         tried = math.exp(some.log_n.max())
-        lines.append(
-            (method, m, middle, low, high, tried, len(some), some.censored.sum())
-        )
-    columns = "method m samples low high tried searches censored"
-    return pd.DataFrame(lines, columns=columns.split())
+        lines.append((*key, *three, tried, len(some), some.censored.sum()))
+    columns = [*keys, "samples", "low", "high", "tried", "searches", "censored"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def readable_means(means: pd.DataFrame) -> pd.DataFrame:
+    """Medians and quartiles as text."""
+    table = means.drop(columns=["low", "high", "tried"])
+    table["method"] = table.method.map(lambda name: METHODS.get(name, name))
+    number = lambda v, most: f"over {most:,.0f}" if v > most else f"{v:,.0f}"  # noqa: E731
+    ends = zip(means.samples, means.low, means.high, means.tried, strict=True)
+    table["samples"] = [
+        f"{number(a, t)} ({number(b, t)} to {number(c, t)})" for a, b, c, t in ends
+    ]
+    return table.set_index([c for c in ("method", "architecture", "m") if c in table])
+
+
+def published_table() -> pd.DataFrame:
+    """The paper's Figure 4a as a table of searches, one for each method and m."""
+    lines = [
+        dict(method=method, m=m, log_n=math.log(n), censored=False)
+        for method, values in PUBLISHED_4A.items()
+        for m, n in values.items()
+    ]
+    return pd.DataFrame(lines)
 
 # %% ../nbs/14_scaling.ipynb #2ca7e863
 def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, str]]:
