@@ -4,19 +4,20 @@
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
            'DRAWS', 'SAME', 'PEAK', 'FIGURE4A_SCALES', 'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS',
-           'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'SCALING', 'Block', 'points',
-           'named', 'Trends', 'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper',
-           'log_distances', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
-           'judge_calibration', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table',
-           'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table',
-           'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'search_table',
-           'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning', 'exponential',
-           'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a', 'judge_growth',
-           'sample_means', 'readable_means', 'published_table', 'figure8_answers', 'figure8_means', 'judge_figure8',
-           'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said', 'HyperparameterSearch',
-           'settings_table', 'judge_settings']
+           'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING',
+           'Block', 'points', 'named', 'Trends', 'Figure2', 'plain', 'Calibration', 'choice', 'published_point',
+           'ratios_to_paper', 'log_distances', 'resampled_distances', 'calibrate', 'calibration_points',
+           'clearly_better', 'judge_calibration', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers',
+           'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training',
+           'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay',
+           'search_table', 'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
+           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
+           'judge_growth', 'sample_means', 'readable_means', 'published_table', 'figure8_answers', 'figure8_means',
+           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
+           'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2', 'claim_fit',
+           'claim_figure4a', 'claim_growth', 'claim_figure8', 'claim_e3']
 
-# %% ../nbs/14_scaling.ipynb #87b77beb
+# %% ../nbs/14_scaling.ipynb #a926b69f
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from modbook.experiments import (
     Scale,
     check_range,
     method_trial,
+    recorded,
     verdict,
 )
 from .models import network_size
@@ -891,7 +893,7 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     )
     return text, exponential(law, scale)
 
-# %% ../nbs/14_scaling.ipynb #8dcce92a
+# %% ../nbs/14_scaling.ipynb #061b42a7
 def sample_means(table: pd.DataFrame, keys=("method", "m")) -> pd.DataFrame:
     """Median samples with quartiles; infinite where that many are censored."""
     lines = []
@@ -907,7 +909,10 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     """Medians and quartiles as text."""
     table = means.drop(columns=["low", "high", "tried"])
     table["method"] = table.method.map(lambda name: METHODS.get(name, name))
-    number = lambda v, most: f"over {most:,.0f}" if v > most else f"{v:,.0f}"  # noqa: E731
+
+    def number(v: float, most: float) -> str:
+        return f"over {most:,.0f}" if v > most else f"{v:,.0f}"
+
     ends = zip(means.samples, means.low, means.high, means.tried, strict=True)
     table["samples"] = [
         f"{number(a, t)} ({number(b, t)} to {number(c, t)})" for a, b, c, t in ends
@@ -1096,6 +1101,64 @@ def judge_settings(table: pd.DataFrame, scale: str) -> tuple[str, str]:
     if scale != "paper":
         return text, f"indicative: {word}"
     return text, {"holds": "[Re]", "does not hold": "[not Re]"}.get(word, word)
+
+# %% ../nbs/14_scaling.ipynb #d3021cff
+CALIBRATED = ", tau calibrated"
+
+
+def best_rows(settings: type[Experiment], **given) -> tuple[Experiment, pd.DataFrame]:
+    """Settings and recorded rows at the largest scale; LookupError if there are none."""
+    for scale in ("paper", "laptop"):
+        try:
+            rows = recorded(settings.name, scale=scale)
+        except LookupError:
+            continue
+        return settings(scale=scale, **given), rows
+    raise LookupError(f"nothing is recorded for {settings.name}")
+
+
+def claim_figure2() -> tuple[str, str]:
+    """Figure 2 from its recorded rows."""
+    text, said = judge_figure2(best_rows(Figure2)[1])
+    return text, said + CALIBRATED
+
+
+def claim_fit() -> tuple[str, str]:
+    """The fitted constants from Figure 2's recorded rows."""
+    settings, rows = best_rows(Figure2)
+    text, said = judge_fit(fit_table(rows), settings.scale)
+    return text, said + CALIBRATED
+
+# %% ../nbs/14_scaling.ipynb #5eb9db93
+def claim_figure4a() -> tuple[str, str]:
+    """Figure 4a from its recorded rows, at a loss of 1.5."""
+    settings, rows = best_rows(Figure4a)
+    return judge_figure4a(search_table(settings, rows), settings.scale)
+
+
+def claim_growth(method: str = "monolithic") -> tuple[str, str]:
+    """Growth with m from Figure 4a's recorded rows, at a loss of 1.5."""
+    settings, rows = best_rows(Figure4a)
+    table = worth_learning(search_table(settings, rows), settings.epsilon)
+    return judge_growth(table, settings.scale, method)
+
+
+def claim_figure8() -> tuple[str, str]:
+    """Figure 8 from its recorded rows."""
+    settings, rows = best_rows(Figure8)
+    return judge_figure8(search_table(settings, rows), settings.scale)
+
+
+def claim_e3() -> tuple[str, str]:
+    """Both searches of Appendix E.3 from their recorded rows, of the printed rule."""
+    settings, rows = best_rows(HyperparameterSearch)
+    rows = rows[rows.rule_optimiser == "sgd"]
+    parts = [
+        judge_settings(settings_table(rows, search), settings.scale)
+        for search in ("rule", "net")
+    ]
+    text = "; ".join(text for text, _ in parts)
+    return text, joint(said for _, said in parts)
 
 # %% ../nbs/14_scaling.ipynb #6a095708
 SCALING = {
