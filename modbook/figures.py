@@ -147,7 +147,7 @@ def trend_panels(curves: pd.DataFrame) -> Figure:
         legend_below(figure, panels[0][0])
     return figure
 
-# %% ../nbs/18_figures.ipynb #548871b7
+# %% ../nbs/18_figures.ipynb #6895ed7d
 def draw_series(axes, rows: pd.DataFrame, measure: str) -> None:
     """One line a series, with intervals where the table has them."""
     for name, look in SERIES.items():
@@ -233,7 +233,7 @@ def constants_beside_paper(table: pd.DataFrame) -> Figure:
             axes.set_xticks([0, 1], ["ours", "paper"])
     return figure
 
-# %% ../nbs/18_figures.ipynb #1f13c237
+# %% ../nbs/18_figures.ipynb #3d0a13ef
 def settings_ratios(tables: dict[str, pd.DataFrame]) -> Figure:
     """Loss of each setting over that of the paper's choice, a panel a search."""
     rows = max(map(len, tables.values()))
@@ -246,7 +246,7 @@ def settings_ratios(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.axvline(1, color="0.4", linewidth=0.8)
             names = [f"{'▶ ' * r.chosen}{r.setting}" for r in table.itertuples()]
             axes.set_yticks(y, names, fontsize=8)
-            axes.set(xscale="log", title=title)
+            axes.set_title(title)
             axes.set_xlabel("test loss / that of the paper's choice")
     return figure
 
@@ -263,10 +263,11 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
                 axes.plot(rows.x, at, label=line, **look)
                 lost = rows[rows.samples > rows.tried]
                 axes.plot(lost.x, 1.25 * lost.tried, "k^", markersize=7)
-            axes.set(
-                yscale="log", xlabel={"rate": "learning rate"}.get(setting, setting)
-            )
-            axes.set_xscale("linear" if setting == "layers" else "log")
+            axes.set(xscale="log", yscale="log", xlabel=setting)
+            values = sorted(means[means.setting == setting].x.unique())
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.tick_params("x", which="minor", bottom=False, labelbottom=False)
             axes.legend(fontsize=8)
+        panels[0].set_xlabel("learning rate")
         panels[0].set_ylabel("samples needed (median)")
     return figure

@@ -924,7 +924,7 @@ def published_table() -> pd.DataFrame:
     ]
     return pd.DataFrame(lines)
 
-# %% ../nbs/14_scaling.ipynb #2ca7e863
+# %% ../nbs/14_scaling.ipynb #10f9b34b
 def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, str]]:
     """The rate 0.01 against each other rate, by the other."""
     others = [r for r in dict.fromkeys(table.method) if r != "rate 0.01"]
@@ -944,10 +944,12 @@ def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
         ("width", at, at.layers.astype(str) + " layers"),
         ("layers", at, "width " + at.width.astype(str)),
     ]:
-        groups = some.assign(line=line, x=some[setting]).groupby(["line", "x"])
+        some = some.assign(line=line, x=some[setting])
+        some = some.sort_values(["width", "layers"])
+        groups = some.groupby(["line", "x"], sort=False)
         middle = groups.samples.quantile(0.5, interpolation="nearest")
         means = pd.DataFrame(dict(samples=middle, tried=np.exp(groups.log_n.max())))
-        parts.append(means.reset_index().assign(setting=setting))
+        parts.append(means.reset_index().sort_values("x").assign(setting=setting))
     return pd.concat(parts, ignore_index=True)
 
 
