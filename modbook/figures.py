@@ -195,7 +195,7 @@ def draw_samples(axes, rows: pd.DataFrame, x, method: str) -> None:
             arrow = dict(arrowstyle="->", color=look["color"])
             axes.annotate("", (place, 1.7 * tried), (place, tried), arrowprops=arrow)
 
-# %% ../nbs/18_figures.ipynb #b06074bb
+# %% ../nbs/18_figures.ipynb #f8fc5734
 BATCHES = {
     0: dict(label="full batch", color="#D55E00", marker="o", linestyle="-"),
     128: dict(label="batches of 128", color="#0072B2", marker="s", linestyle="--"),
@@ -229,7 +229,8 @@ def constants_beside_paper(table: pd.DataFrame) -> Figure:
             reach = [[max(0, row.ours - row.low)], [max(0, row.high - row.ours)]]
             axes.errorbar([0], [row.ours], reach, fmt="o", capsize=4, color="#D55E00")
             axes.plot([1], [row.paper], "x", color="#777777", markersize=9)
-            axes.set(title=names[name], xlim=(-0.6, 1.6), ylim=(0, None))
+            top = 2.5 * max(row.ours, row.paper)  # a wider interval runs off the panel
+            axes.set(title=names[name], xlim=(-0.6, 1.6), ylim=(0, top))
             axes.set_xticks([0, 1], ["ours", "paper"])
     return figure
 
