@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #a1b88ae8
+# %% ../nbs/21_cli.ipynb #b97935ce
 import argparse
 import ast
 import os
@@ -32,12 +32,13 @@ from modbook.experiments import (
     run_experiment,
     state_of,
 )
+from .scaling import SCALING
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #ab6c0540
-EXPERIMENTS = {"sweep": Sweep}
+# %% ../nbs/21_cli.ipynb #31d2c9ec
+EXPERIMENTS = {"sweep": Sweep} | SCALING
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):
