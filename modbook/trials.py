@@ -390,7 +390,7 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
         )
     return texts
 
-# %% ../nbs/09_trials.ipynb #91d85b2e
+# %% ../nbs/09_trials.ipynb #aa88c817
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
@@ -474,22 +474,22 @@ def with_compute(trial: Trial, flops: float) -> Trial:
     step = training_flops(replace(trial, iterations=1, checkpoints=0, held_out=0))
     return replace(trial, iterations=max(1, round(flops / step)))
 
-# %% ../nbs/09_trials.ipynb #3bd5f485
+# %% ../nbs/09_trials.ipynb #ffdb381b
 def estimate_seconds(trial: Trial) -> float:
     """Roughly what a trial costs on one core."""
     t, size = trial, parameter_count(trial)
     units = (t.K or t.ensemble) * t.width * (t.layers - 1)
     samples = t.batch or t.n
-    seconds = t.iterations * (2e-4 + samples * (2.1e-9 * units + 1e-10 * size))
+    seconds = t.iterations * (3e-5 + samples * (9e-10 * units + 6.2e-11 * size))
     if t.rule is not None:
         batch = min(t.rule.batch, t.n)
         seconds += t.K * t.rule.steps * (1e-4 + 3.5e-4 * (batch / 128) ** 2.5)
     return seconds
 
-# %% ../nbs/09_trials.ipynb #c221ffc9
+# %% ../nbs/09_trials.ipynb #f7bcdd01
 def together(trial: Trial) -> int:
     """How many trials like this one the cache holds at once."""
     t = trial
     seen = t.width if t.K and t.sees == "projection" else max(t.width, t.m)
     width = (t.K or t.ensemble) * seen
-    return max(1, 4 * CACHE_FLOATS // (t.n * width))
+    return max(1, CACHE_FLOATS // (t.n * width))
