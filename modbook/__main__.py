@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'parse_settings', 'as_python', 'build_parser', 'run_command', 'main']
 
-# %% ../nbs/21_cli.ipynb #0109e6ea
+# %% ../nbs/21_cli.ipynb #9d5955cb
 import argparse
 import ast
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from textwrap import dedent
 
+from .directions import DIRECTIONS
 from modbook.experiments import (
     METHODS,
     SCALES,
@@ -20,8 +21,8 @@ from modbook.experiments import (
     summarise,
 )
 
-# %% ../nbs/21_cli.ipynb #ab6c0540
-EXPERIMENTS = {"sweep": Sweep}
+# %% ../nbs/21_cli.ipynb #86de89d6
+EXPERIMENTS = {"sweep": Sweep} | DIRECTIONS
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):
