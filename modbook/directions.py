@@ -2,12 +2,12 @@
 
 # %% auto #0
 __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_OF_U', 'RIDGES', 'PRINTED', 'CHOSEN', 'CHOICES',
-           'BEST', 'DIRECTIONS', 'CLAIMED', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED', 'Size',
-           'start_of', 'Directions', 'describe', 'plan_directions', 'Fig5', 'Fig11', 'traces', 'trace_summary',
+           'BEST', 'DIRECTIONS', 'CLAIMED', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED', 'COVER',
+           'Size', 'start_of', 'Directions', 'describe', 'plan_directions', 'Fig5', 'Fig11', 'traces', 'trace_summary',
            'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2', 'RuleChoices', 'Questions',
            'without_modules', 'Asked', 'best_scale', 'ask', 'answers', 'Score', 'difference', 'exceeds', 'Closer',
            'closer', 'agrees', 'against_published', 'weakest', 'by_rule', 'judge_claimed', 'judge_closer',
-           'module_curve', 'draw_module', 'published_module']
+           'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #e01d0ef5
 import json
@@ -359,7 +359,7 @@ class RuleChoices(Directions):
             for name, fields in CHOICES.items()
         }
 
-# %% ../nbs/15_directions.ipynb #6a287a71
+# %% ../nbs/15_directions.ipynb #f65fb2d1
 @dataclass(frozen=True)
 class Questions(Directions):
     """The reviewers' questions, on the same tasks."""
@@ -367,7 +367,7 @@ class Questions(Directions):
     name: ClassVar[str] = "questions"
     scales: ClassVar[Mapping[str, Size]] = {
         "smoke": Size(2, (2,), 60, 8, 3, 40, 5, monolithic=40, n_test=200),
-        "laptop": Size(5, (3, 5), 1000, 8, 3, 1000, 1000),
+        "laptop": Size(5, (5,), 1000, 8, 3, 1000, 1000),
         "paper": Size(5, tuple(range(2, 10)), 1000, 8, 3, 1000, 1000),
     }
 
@@ -453,13 +453,16 @@ ASKED["fig9"] += [
 ]
 ASKED["table2"].append(Asked("a random start beats monolithic", "random", "monolithic"))
 
-# %% ../nbs/15_directions.ipynb #266f2993
+# %% ../nbs/15_directions.ipynb #9a272c71
 ASKED["questions"] = (
     [Asked("beats an ensemble", x, "ensemble") for x in ("random", *RULES)]
     + [Asked("beats modules without bottleneck", x, "all-inputs") for x in RULES]
     + [Asked("beats monolithic at equal size", x, "matched") for x in RULES]
     + [Asked("beats random at equal compute", x, "random-compute") for x in RULES]
-    + [Asked("monolithic at equal compute", x, "monolithic-compute") for x in RULES]
+    + [
+        Asked("beats monolithic at equal compute", x, "monolithic-compute")
+        for x in RULES
+    ]
     + [Asked("best checkpoint beats the last", f"{x}-best", x) for x in BEST]
     + [Asked("jointly beats apart", f"{x}-joint", x) for x in RULES]
     + [Asked("k modules beat 1", f"{x} K=k", f"{x} K=1") for x in RULES]
@@ -653,6 +656,36 @@ def judge_closer(figure: str, *words: str) -> tuple[str, str]:
         f"from a random start {own[START].mean():.3f} to {own[END].mean():.3f}"
     )
     return "similarity " + "; ".join(texts), by_rule(*verdicts)
+
+# %% ../nbs/15_directions.ipynb #0229a81c
+def split_modules(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods 'RULE K=MODULES', with columns `rule` and `modules`."""
+    parts = rows.method.str.split(" K=", expand=True)
+    rows = rows.assign(rule=parts[0], modules=parts[1])
+    order = {name: place for place, name in enumerate(MODULES)}
+    return rows.sort_values(["m", "modules"], key=lambda c: c.replace(order))
+
+
+def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The choices of Algorithm 1: coverage and gain before training, loss after it."""
+    lines = {}
+    for choice in CHOICES:
+        own = rows[rows.method == choice]
+        gain = difference(rows, Score(choice, COVER), Score(PRINTED, COVER))
+        lines[choice] = dict(
+            coverage=own[COVER].mean(),
+            coverage_error=own[COVER].sem(),
+            gain=gain.ratio,
+            low=gain.low,
+            high=gain.high,
+            loss=own.test_nmse.mean(),
+            loss_error=own.test_nmse.sem(),
+            tasks=len(own),
+        )
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("choice")
+
+
+COVER = "start_coverage"
 
 # %% ../nbs/15_directions.ipynb #b5aa7f31
 def module_curve(task: SineTask, t: np.ndarray) -> np.ndarray:
