@@ -9,7 +9,7 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'closer', 'agrees', 'against_published', 'weakest', 'by_rule', 'judge_claimed', 'judge_closer',
            'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
-# %% ../nbs/15_directions.ipynb #e01d0ef5
+# %% ../nbs/15_directions.ipynb #d4e4b6d9
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,8 +36,6 @@ from modbook.trials import (
     Rule,
     Trial,
     parameter_count,
-    rule_flops,
-    training_flops,
     with_compute,
 )
 
@@ -112,7 +110,7 @@ def describe(method: str) -> str:
     words = (METHODS | EXTRA).get(name, name)
     return f"{words}, K = {modules}" if modules else words
 
-# %% ../nbs/15_directions.ipynb #11c7ea39
+# %% ../nbs/15_directions.ipynb #22cfde90
 def plan_directions(settings: Directions) -> pd.DataFrame:
     """What would be run: the trials of each method and dimension, and their cost."""
     lines = {}
@@ -121,7 +119,7 @@ def plan_directions(settings: Directions) -> pd.DataFrame:
         line |= dict(K=t.K or t.ensemble, width=t.width, parameters=parameter_count(t))
         line |= dict(n=t.n, iterations=t.iterations, trials=line["trials"] + 1)
         line["seconds"] += t.estimate_seconds()
-        line["flops"] += training_flops(t) + rule_flops(t)
+        line["flops"] += t.operations()
     table = pd.DataFrame.from_dict(lines, orient="index").rename_axis(["name", "m"])
     table = table.reset_index().assign(method=lambda t: t.name.map(describe))
     table["core minutes"] = (table.pop("seconds") / 60).round(2)
@@ -359,7 +357,7 @@ class RuleChoices(Directions):
             for name, fields in CHOICES.items()
         }
 
-# %% ../nbs/15_directions.ipynb #f65fb2d1
+# %% ../nbs/15_directions.ipynb #b3dbcc1d
 @dataclass(frozen=True)
 class Questions(Directions):
     """The reviewers' questions, on the same tasks."""
@@ -399,7 +397,7 @@ def without_modules(learned: dict[str, Trial], size: Size) -> dict[str, Trial]:
     K, total = ours.K, modular_size(ours.m, ours.K, ours.width, ours.layers)
     one = matching_width(total, ours.m, ours.layers)
     each = matching_width(total // K, ours.m, ours.layers)
-    compute = rule_flops(ours) + training_flops(ours)
+    compute = ours.operations()
     held = dict(held_out=max(1, ours.n // 10), checkpoints=20)
     return {
         "matched": replace(mono, width=one),

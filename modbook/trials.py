@@ -73,7 +73,7 @@ class Rule(Descent):
 
 HANDED = ("unit", "raw", "kernel")
 
-# %% ../nbs/09_trials.ipynb #211079b6
+# %% ../nbs/09_trials.ipynb #57c43840
 STARTS = ("random", "algorithm1", "oracle")
 SEES = ("projection", "all")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -128,6 +128,10 @@ class Trial:
     def estimate_seconds(self) -> float:
         """Roughly what the trial costs on one core."""
         return estimate_seconds(self)
+
+    def operations(self) -> float:
+        """Floating-point operations of Algorithm 1 and of the training after it."""
+        return rule_flops(self) + training_flops(self)
 
     def together(self) -> int:
         """How many trials like this one the cache holds at once."""
