@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #b97935ce
+# %% ../nbs/21_cli.ipynb #e5eba875
 import argparse
 import ast
 import os
@@ -19,6 +19,7 @@ from textwrap import dedent, indent
 
 import pandas as pd
 
+from .directions import DIRECTIONS
 from modbook.experiments import (
     METHODS,
     SCALES,
@@ -37,8 +38,8 @@ from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #31d2c9ec
-EXPERIMENTS = {"sweep": Sweep} | SCALING
+# %% ../nbs/21_cli.ipynb #05a38f6b
+EXPERIMENTS = {"sweep": Sweep} | SCALING | DIRECTIONS
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):
