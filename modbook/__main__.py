@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #955e6c58
+# %% ../nbs/21_cli.ipynb #e5eba875
 import argparse
 import ast
 import os
@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pandas as pd
 
+from .directions import DIRECTIONS
 from modbook.experiments import (
     METHODS,
     SCALES,
@@ -32,12 +33,13 @@ from modbook.experiments import (
     run_experiment,
     state_of,
 )
+from .scaling import SCALING
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #ab6c0540
-EXPERIMENTS = {"sweep": Sweep}
+# %% ../nbs/21_cli.ipynb #05a38f6b
+EXPERIMENTS = {"sweep": Sweep} | SCALING | DIRECTIONS
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):
@@ -62,7 +64,7 @@ def as_python(text: str):
     except (ValueError, SyntaxError):
         return text
 
-# %% ../nbs/21_cli.ipynb #1662ca19
+# %% ../nbs/21_cli.ipynb #c7ca36cb
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with an example in each help text."""
     parser = argparse.ArgumentParser(
@@ -81,7 +83,7 @@ def _command(commands, name: str, text: str, examples: str) -> argparse.Argument
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        epilog="examples:\n" + dedent(examples).rstrip(),
+        epilog="examples:\n" + indent(dedent(examples).rstrip(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

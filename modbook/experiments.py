@@ -404,7 +404,7 @@ def run_time(group: list, iterations: int, device: str) -> tuple[float, float]:
     short[0].run(short, device)
     return time.perf_counter() - started, sum(t.estimate_seconds() for t in short)
 
-# %% ../nbs/13_experiments.ipynb #865bb7fe
+# %% ../nbs/13_experiments.ipynb #3c6fb8a8
 def step_cost(group: list) -> float:
     """The estimated seconds of one more iteration of a group."""
     one, two = (sum(shortened(t, i).estimate_seconds() for t in group) for i in (1, 2))
@@ -530,7 +530,7 @@ def results_folder(start: Path | None = None) -> Path:
         f"recorded tables are in results/ of a checkout of modbook; {start} is in none"
     )
 
-# %% ../nbs/13_experiments.ipynb #35b89972
+# %% ../nbs/13_experiments.ipynb #aea8e7c2
 def rank(column: pd.Series) -> pd.Series:
     """What to sort a column by: methods stand in the order of METHODS."""
     if column.name != "method":
@@ -544,7 +544,7 @@ def one_protocol(table: pd.DataFrame, what: object) -> None:
     if "protocol" not in table:
         return
     for scale, some in table.groupby("scale"):
-        protocols = sorted(some.protocol.unique())
+        protocols = sorted(map(int, some.protocol.unique()))
         if len(protocols) > 1:
             raise ValueError(
                 f"{what} would mix rows of protocols {protocols} at scale {scale}: "
