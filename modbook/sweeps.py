@@ -748,7 +748,7 @@ def _run(drive: _Drive, missing: list[Job], title: str = "") -> Progress:
             drive.failed[trial.id] = text.strip().splitlines()[-1]
     return progress
 
-# %% ../nbs/12_sweeps.ipynb #e57f626e
+# %% ../nbs/12_sweeps.ipynb #53e9b8e5
 STATES = ("found", "censored", "failed", "unfinished")
 
 
@@ -766,14 +766,19 @@ class _Seeker:
     template: Job
     search: SampleSearch
     asked: list[Job]
-    failed: bool = False
+    why: str = ""  # the search failed, if it did
 
     def ask(self) -> Job | None:
-        n = None if self.failed else self.search.ask()
-        return None if n is None else replace(self.template, n=n)
+        """The trial to run next; None when the search is over."""
+        n = None if self.why else self.search.ask()
+        try:
+            return None if n is None else replace(self.template, n=n)
+        except ValueError as error:  # no such trial, with fewer samples than a batch
+            self.why = f"ValueError: {error}"
+            return None
 
     def state(self) -> str:
-        if self.failed:
+        if self.why:
             return "failed"
         if self.search.ask() is not None:
             return "unfinished"
@@ -809,7 +814,7 @@ def _answers(trials: Sequence[Job], store: Store, measure: str) -> dict[str, flo
     )  # None, a loss that is no number
     return dict(zip(rows.id, values, strict=True))
 
-# %% ../nbs/12_sweeps.ipynb #1588e357
+# %% ../nbs/12_sweeps.ipynb #b4220e57
 def run_searches(
     templates: Sequence[Job],  # trials; their n is replaced
     search: SampleSearch | Callable[[Job], SampleSearch],  # before its first question
@@ -827,7 +832,8 @@ def run_searches(
     template's id and parameters, `epsilon`, `samples` (infinite if censored, NaN if
     failed or unfinished), the bounds `log2_lower` and `log2_upper` of the answer,
     `state` (one of STATES), `censored`, and the number of `evaluations`. `rows` are
-    those of all evaluations, with `template`, the id of their line. TypeError or
+    those of all evaluations, with `template`, the id of their line. `attrs["failed"]`
+    of `found` has the last line of the traceback by id of the template. TypeError or
     ValueError that names the argument, before anything is run.
     """
     seekers = _seekers(templates, search)
@@ -843,7 +849,7 @@ def run_searches(
             _tell(asked, drive, measure)
     return _report(seekers, drive)
 
-# %% ../nbs/12_sweeps.ipynb #fad14adb
+# %% ../nbs/12_sweeps.ipynb #870a87f7
 def _seekers(templates, search) -> list[_Seeker]:
     check_jobs(templates=templates)
     make = search if callable(search) else lambda _: search
@@ -862,7 +868,7 @@ def _seekers(templates, search) -> list[_Seeker]:
 def _tell(asked, drive, measure) -> None:
     answers = _answers([trial for _, trial in asked], drive.store, measure)
     for seeker, trial in asked:
-        seeker.failed = trial.id in drive.failed
+        seeker.why = drive.failed.get(trial.id, "")
         if trial.id in answers:
             seeker.asked.append(trial)
             seeker.search.tell(answers[trial.id])
@@ -877,5 +883,5 @@ def _report(seekers, drive) -> Searches:
     rows = [drive.store.rows(s.asked).assign(template=s.template.id) for s in seekers]
     rows = [table for table in rows if len(table)]
     rows = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
-    found.attrs["failed"] = rows.attrs["failed"] = drive.failed
+    found.attrs["failed"] = {s.template.id: s.why for s in seekers if s.why}
     return Searches(found, rows)

@@ -7,7 +7,7 @@ __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'DEFAULTS', 'TASK',
            'as_texts', 'run', 'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute',
            'estimate_seconds', 'together', 'memory']
 
-# %% ../nbs/09_trials.ipynb #3407bad2
+# %% ../nbs/09_trials.ipynb #5cbd3ccb
 import hashlib
 import json
 import time
@@ -74,7 +74,7 @@ class Rule(Descent):
 
 HANDED = ("unit", "raw", "kernel")
 
-# %% ../nbs/09_trials.ipynb #0a83707a
+# %% ../nbs/09_trials.ipynb #3dfc7fa6
 STARTS = ("random", "algorithm1", "oracle")
 SEES = ("projection", "all")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -152,7 +152,7 @@ DEFAULTS = {f.name: f.default for f in fields(Trial)} | {
     f"rule_{f.name}": f.default for f in fields(Rule)
 }
 
-# %% ../nbs/09_trials.ipynb #05038959
+# %% ../nbs/09_trials.ipynb #121708d1
 def check_trial(trial: Trial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     t = trial
@@ -401,7 +401,7 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
         )
     return texts
 
-# %% ../nbs/09_trials.ipynb #aa88c817
+# %% ../nbs/09_trials.ipynb #c3612fd1
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
@@ -457,7 +457,7 @@ def train_networks(
         diverged = diverged.reshape(len(trials), -1).any(1)
     return dict(train_loss=loss, diverged=diverged)
 
-# %% ../nbs/09_trials.ipynb #2bf3965c
+# %% ../nbs/09_trials.ipynb #4e2eb60a
 def check_alike(trials: Sequence[Trial]) -> None:
     """Raise ValueError unless there are trials and they differ in the seed alone."""
     if not isinstance(trials, list | tuple) or not all(
@@ -511,11 +511,11 @@ def together(trial: Trial) -> int:
     width = (t.K or t.ensemble) * seen
     return max(1, CACHE_FLOATS // (t.n * width))
 
-# %% ../nbs/09_trials.ipynb #ccb74c23
+# %% ../nbs/09_trials.ipynb #fc55a819
 def memory(trial: Trial) -> int:
     """Roughly the bytes that a trial holds while it trains."""
     t = trial
-    units = (t.K or 1) * max(t.width, t.m)
+    units = (t.K or t.ensemble) * max(t.width, t.m)
     step = 2 * t.layers * units * (t.batch or t.n)
     numbers = max(step, 3 * units * t.n_test) + (t.n + t.n_test) * (t.m + 1)
     return numbers * (4 if t.dtype == "float32" else 8)

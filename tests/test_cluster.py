@@ -450,7 +450,15 @@ def test_a_search_whose_trial_raises_has_failed_and_the_rest_go_on(store):
     templates = [Fake(seed=seed, kind="raise") for seed in range(3)]
     found, _ = run_searches(templates, SEARCH, store, workers=1, show=False)
     assert list(found.state) == ["found", "failed", "found"]
-    assert len(found.attrs["failed"]) == 1
+    assert found.attrs["failed"] == {templates[1].id: "ArithmeticError: the number one"}
+
+
+def test_a_search_that_asks_for_an_impossible_trial_has_failed(store):
+    template = replace(TINY, n=100, held_out=50, checkpoints=1, iterations=5, tau=1)
+    search = replace(SEARCH, epsilon=1e9)
+    found, _ = run_searches([template], search, store, workers=1, show=False)
+    assert list(found.state) == ["failed"]
+    assert "held_out must be" in found.attrs["failed"][template.id]
 
 
 def test_each_template_may_have_a_search_of_its_own(store):

@@ -4,6 +4,7 @@ Each function of the package stands in CASES, with a kind for each argument that
 bad, or in EXEMPT, with the reason. A new function has to be entered in one of them.
 """
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -21,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modbook
-from modbook.experiments import METHODS, Comparison, Sweep
+from modbook import sweeps, tasks, theory
+from modbook.experiments import METHODS, Comparison, Experiment, Sweep
 from modbook.kernel_init import Descent, DirectionKernel
 from modbook.models import Monolithic
 from modbook.sample_complexity import SampleSearch
@@ -137,7 +139,11 @@ BEST = dict(eps=POSITIVE, m=COUNT, b=COUNT_OR_NONE, **SPECTRUM, d=COUNT)
 SCALE = choice("smoke", "laptop", "paper")
 EXPERIMENT = dict(
     **dict(scale=SCALE, seeds=WORKERS, workers=WORKERS, device=DEVICE),
-    **dict(store=a(lambda: "rows.sqlite"), minutes=SECONDS, recorded=FLAG),
+    **dict(
+        store=Kind(lambda: "rows.sqlite", st.one_of(NUMBER, NOTHING)),
+        minutes=SECONDS,
+        recorded=FLAG,
+    ),
 )
 SETTINGS = a(lambda: Sweep(scale="smoke"))
 TABLE = a(pd.DataFrame, st.just([]))
@@ -256,8 +262,11 @@ CASES: dict[str, dict[str, Kind]] = {
         X=tensor(1, 2, 3), y=tensor(1, 2, 1), replicas=COUNT.such_as(1)
     ),
     # kernel_init
-    "kernel_init.DirectionKernel": dict(sigma=POSITIVE),
-    "kernel_init.DistanceKernel": dict(sigma=POSITIVE),
+    "kernel_init.DirectionKernel": dict(
+        **dict(sigma=POSITIVE, u_length=POSITIVE, v_length=POSITIVE, aligned=FLAG),
+        handed=choice("unit", "raw", "kernel"),
+    ),
+    "kernel_init.DistanceKernel": dict(sigma=POSITIVE, u_length=POSITIVE),
     "kernel_init.SubspaceKernel": dict(width=COUNT, sigma=POSITIVE),
     "kernel_init.find_projections": dict(
         X=tensor(1, 3, 2),
@@ -301,7 +310,10 @@ CASES: dict[str, dict[str, Kind]] = {
         **dict(start=choice("random", "oracle"), rule=a(Rule).but(None).such_as(None)),
         **dict(width=COUNT, layers=COUNT, iterations=COUNT, learning_rate=POSITIVE),
         **dict(batch=COUNT_OR_NONE, tau=COUNT, n_test=COUNT, fixed=FLAG),
-        projection=choice("linear", "distance"),
+        **dict(ensemble=COUNT.such_as(1), checkpoints=WORKERS, held_out=WORKERS),
+        **dict(
+            projection=choice("linear", "distance"), sees=choice("projection", "all")
+        ),
         dtype=choice("float32", "float64"),
     ),
     "trials.run": dict(trials=JOBS, device=DEVICE),
@@ -347,7 +359,6 @@ CASES: dict[str, dict[str, Kind]] = {
     ),
     # experiments
     "experiments.paper_iterations": dict(m=COUNT),
-    "experiments.Experiment": EXPERIMENT,
     "experiments.Sweep": EXPERIMENT
     | dict(m=COUNT, tau=COUNT, methods=choice("oracle", "all", *METHODS)),
     "experiments.run_experiment": dict(settings=SETTINGS, show=FLAG),
@@ -366,29 +377,127 @@ CASES: dict[str, dict[str, Kind]] = {
     "figures.speed": dict(table=TABLE),
     # claims
     "claims.deviations": dict(theorem=choice(1, 2), printed=FLAG),
-    "claims.from_sweep": dict(claim=NAME),
 }
 EXEMPT: dict[str, str] = {}
 
 
-def exempt(module: str, names: str, why: str) -> None:
+def exempt(module: str, why: str, names: str) -> None:
     """Leave functions of a module out, with the reason."""
     EXEMPT.update({f"{module}.{name}": why for name in names.split()})
 
 
 RECORD = "a record of what was computed: takes what it is given"
-exempt("theory", "Fit", RECORD)
+ITSELF = "names its argument itself: tested below"
+INSIDE = "a step of the chapter: takes what the steps before it made"
+TABLES = "between a table and a page: takes rows that the package made"
+exempt("theory", RECORD, "Fit")
+exempt("theory", ITSELF, "check_counts check_above check_from check_choice")
+exempt("theory", ITSELF, "check_shapes check_flags check_arrays check_generators")
+exempt("tasks", ITSELF, "stream")
+exempt("models", INSIDE, "MLP uniform count_parameters")
+exempt("kernel_init", RECORD, "Found")
+exempt("kernel_init", "an interface: nothing is called", "Kernel")
 exempt(
-    "theory",
-    "check_counts check_above check_from check_choice check_shapes check_flags "
-    "check_arrays check_generators",
-    "names its argument itself: tested below",
+    "kernel_init",
+    INSIDE,
+    "Gaussian MinimumNorm gaussian factor on_diagonal unit objective gradient descend",
 )
-exempt("sweeps", "check_jobs check_workers", "names its argument itself: tested below")
-exempt("sweeps", "Job Weighed Workers", "an interface: nothing is called")
-exempt("sweeps", "Outcome Searches", RECORD)
-exempt("sweeps", "Here Screen Log Terminal Notebook", "takes no arguments")
-exempt("sweeps", "one_thread one_thread_each", "takes no arguments")
+exempt("training", RECORD, "Trained")
+exempt(
+    "training",
+    INSIDE,
+    "Packed views relu_backward Chunk add Gradient sample_chunks predict minibatch "
+    "captured",
+)
+exempt("trials", RECORD, "Data")
+exempt(
+    "trials",
+    "called with a trial that was checked when it was made",
+    """
+    check_trial check_watch estimate_seconds together memory parameter_count rule_flops
+    training_flops checkpoint_steps with_compute""",
+)
+exempt(
+    "trials",
+    INSIDE,
+    """
+    streams draw_data apply_rule starting_projections build spread outputs directions
+    evaluate train_networks Watch best_checkpoint as_texts""",
+)
+exempt("sweeps", ITSELF, "check_jobs check_workers")
+exempt("sweeps", "an interface: nothing is called", "Job Weighed Workers")
+exempt(
+    "store",
+    INSIDE,
+    """
+    create read_schema upgrade insert table_of connect read_rows marks tried_records
+    difference count_protocols rebuild shape_of true_id faults say plain_errors
+    lock_path driver_of take_lock free_lock""",
+)
+exempt(
+    "experiments",
+    "tells of an argument by its name",
+    """
+    check_type check_types check_range check_parameters read_parameters""",
+)
+exempt("experiments", "an interface: its experiments are in the table", "Experiment")
+exempt("experiments", RECORD, "Scale")
+exempt(
+    "experiments",
+    INSIDE,
+    """
+    method_trial plan_table trial_line label own_settings known_cells pace_of shortened
+    run_time step_cost representative calibrate operations memory costly_cells
+    longest_path results_folder rank one_protocol newest_protocol""",
+)
+exempt("experiments", TABLES, "reach answer sweep_claims")
+exempt(
+    "figures",
+    TABLES,
+    """
+    draw_methods legend_below choices_drawn constants_beside_paper distance_against_tau
+    draw_ends draw_samples draw_series embeddings loss_against_m loss_against_modules
+    losses_beside_published module_drawn ratios samples_against_m samples_by_setting
+    settings_ratios similarity_in_training trend_panels""",
+)
+exempt("claims", INSIDE, "from_sweep")
+exempt("directions", RECORD, "Size")
+exempt(
+    "directions",
+    TABLES,
+    """
+    against_published agrees angles answers ask best_scale by_rule choice_table closer
+    describe difference draw_module embed exceeds judge_claimed judge_closer
+    kept_directions module_curve plan_directions published_module small_trial
+    split_modules start_of trace_summary traces weakest without_modules""",
+)
+exempt("scaling", RECORD, "SearchScale SettingsScale Trends")
+exempt(
+    "scaling",
+    TABLES,
+    """
+    bend best_rows calibrate claim_growth calibration_points choice claim_figure2 clearly_better
+    combinations contrast exponential fewer figure2_answers figure2_curves figure2_table
+    figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
+    growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
+    judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
+    named needs_fewer network_settings panels plain points predicted published_point
+    published_table ratios_to_paper readable_means replay resampled_distances
+    rule_settings said same sample_means search_table settings_table share shorter trend
+    worth_learning""",
+)
+exempt(
+    "__main__",
+    "a step of main, which tells of bad input on standard error",
+    """
+    parse_settings as_python build_parser summary run_command report print_failures
+    processes span amount print_costs cost_lines status_command describe state_line
+    as_settings merge_command merged_line protocol_text export_command verify_command
+    Unread main stopped""",
+)
+
+# What is known not to be checked yet. A gap that is closed fails the test: strike it out.
+GAPS: set[str] = set()
 
 # --- Walking the package
 
@@ -412,7 +521,18 @@ def public() -> dict[str, Callable]:
     }
 
 
-PUBLIC = public()
+def plain(thing) -> bool:
+    """Whether there is nothing to check: no arguments, or fields of a plain tuple."""
+    record = inspect.isclass(thing) and issubclass(thing, tuple)
+    return record or not inspect.signature(thing).parameters
+
+
+PUBLIC = {name: thing for name, thing in public().items() if not plain(thing)}
+CASES |= {
+    name: EXPERIMENT
+    for name, thing in PUBLIC.items()
+    if inspect.isclass(thing) and issubclass(thing, Experiment) and name not in CASES
+}
 PAIRS = [(name, argument) for name in CASES for argument in CASES[name]]
 
 
@@ -467,7 +587,15 @@ def generators(value) -> list[np.random.Generator]:
     return [v for v in values if isinstance(v, np.random.Generator)]
 
 
-@pytest.mark.parametrize(("name", "argument"), PAIRS)
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.xfail(strict=True)])
+        if ".".join(pair) in GAPS
+        else pair
+        for pair in PAIRS
+    ],
+)
 @settings(
     max_examples=12,
     deadline=None,
@@ -486,3 +614,52 @@ def test_bad_input_is_refused(name, argument, data):
         call(name, arguments)
     assert re.search(rf"\b{argument}\b", str(caught.value)), caught.value
     assert [rng.bit_generator.state for rng in rngs] == before, "numbers were drawn"
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (theory.check_counts, 1, [0, 1.5, "1", None, True]),
+        (
+            functools.partial(theory.check_above, 0),
+            1,
+            [0, -1, np.nan, np.inf, "1", None],
+        ),
+        (functools.partial(theory.check_from, 0), 0, [-1, np.nan, np.inf, "1", None]),
+        (functools.partial(theory.check_choice, ("a", "b")), "a", ["c", None, 1]),
+        (theory.check_flags, True, [1, "yes", None]),
+        (
+            functools.partial(theory.check_arrays, 1),
+            np.ones(2),
+            [1.0, [1], np.ones((1, 1))],
+        ),
+        (
+            theory.check_generators,
+            np.random.default_rng(0),
+            [0, None, [], [1], np.random],
+        ),
+        (sweeps.check_jobs, [TRIAL], [TRIAL, [1], None, "trials", [Trial]]),
+        (sweeps.check_workers, 0, [-1, 1.0, True, None, "2"]),
+    ],
+)
+def test_checks_name_the_argument(check, good, bad):
+    check(something=good)
+    for value in bad:
+        with pytest.raises((TypeError, ValueError), match=r"\bsomething\b"):
+            check(something=value)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"\bone\b.*\bother\b"):
+        theory.check_shapes(one=np.ones(2), other=np.ones(3))
+
+
+@pytest.mark.parametrize("key", [(None,), (object(),), (), ([1],)])
+def test_the_key_of_a_stream_is_checked(key):
+    with pytest.raises((TypeError, ValueError), match=r"\bkey\b"):
+        tasks.stream(*key)
+
+
+if __name__ == "__main__":  # what has to be entered in CASES or EXEMPT
+    for missing in sorted(PUBLIC.keys() - CASES.keys() - EXEMPT.keys()):
+        print(f"{missing}{inspect.signature(PUBLIC[missing])}")
