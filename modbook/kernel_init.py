@@ -305,7 +305,7 @@ def find_projections(
     objective = torch.cat(traces).view(len(X), -1, how.steps).numpy()
     return Found(U, kernel.projections(U), objective, most, skipped)
 
-# %% ../nbs/06_kernel_init.ipynb #409e76fb
+# %% ../nbs/06_kernel_init.ipynb #2a7051fe
 def learn_projections(
     X: np.ndarray,  # (n, m) inputs
     y: np.ndarray,  # (n,) or (n, d) targets
@@ -322,7 +322,7 @@ def learn_projections(
     check_counts(modules=modules)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
-    if X.ndim != 2 or len(X) != len(y) or y.ndim not in (1, 2):
+    if X.ndim != 2 or y.ndim not in (1, 2) or len(X) != len(y):
         raise ValueError(
             f"X and y must be (n, m) and (n,) or (n, d), got {X.shape}, {y.shape}"
         )

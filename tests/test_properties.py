@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modbook
-from modbook import sweeps, tasks, theory
+from modbook import experiments, models, sweeps, tasks, theory
 from modbook.experiments import METHODS, Comparison, Experiment, Sweep
 from modbook.kernel_init import Descent, DirectionKernel
 from modbook.models import Monolithic
@@ -146,7 +146,10 @@ EXPERIMENT = dict(
     ),
 )
 SETTINGS = a(lambda: Sweep(scale="smoke"))
-TABLE = a(pd.DataFrame, st.just([]))
+COLUMNS = {name: [1] for name in "m n scale architecture id seed test_loss".split()}
+TABLE = a(
+    lambda: pd.DataFrame({"method": ["none"], **COLUMNS}), st.just(pd.DataFrame())
+)
 NAME = Kind(lambda: "none", st.one_of(NUMBER, NOTHING))
 FOLDER = Kind(lambda: OPEN[-1].path.parent, NUMBER)
 NEW_PATH = Kind(
@@ -278,7 +281,7 @@ CASES: dict[str, dict[str, Kind]] = {
     ),
     "kernel_init.learn_projections": dict(
         X=array(3, 2),
-        y=array(3),
+        y=array(3, 1),
         modules=COUNT,
         kernel=a(DirectionKernel).but(None),
         seed=WORKERS,
@@ -367,7 +370,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "experiments.record": dict(name=NAME, table=TABLE, folder=FOLDER, replace=FLAG),
     "experiments.recorded": dict(name=NAME, folder=FOLDER),
     "experiments.compare": dict(table=TABLE, method=NAME, other=NAME),
-    "experiments.verdict": dict(found=a(lambda: FOUND), scale=SCALE, bound=POSITIVE),
+    "experiments.verdict": dict(found=a(lambda: FOUND), scale=SCALE, bound=number(1.0)),
     "experiments.summarise": dict(table=TABLE),
     "experiments.readable": dict(summary=TABLE),
     "experiments.origins": dict(rows=TABLE),
@@ -375,8 +378,6 @@ CASES: dict[str, dict[str, Kind]] = {
     "figures.loss_against_n": dict(summary=TABLE),
     "figures.directions_against_n": dict(summary=TABLE, modules_per_k=COUNT),
     "figures.speed": dict(table=TABLE),
-    # claims
-    "claims.deviations": dict(theorem=choice(1, 2), printed=FLAG),
 }
 EXEMPT: dict[str, str] = {}
 
@@ -425,7 +426,7 @@ exempt(
     evaluate train_networks Watch best_checkpoint as_texts""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
-exempt("sweeps", "an interface: nothing is called", "Job Weighed Workers")
+exempt("sweeps", "an interface: nothing is called", "Job Weighed")
 exempt(
     "store",
     INSIDE,
@@ -440,7 +441,12 @@ exempt(
     """
     check_type check_types check_range check_parameters read_parameters""",
 )
-exempt("experiments", "an interface: its experiments are in the table", "Experiment")
+ABSTRACT = "what several experiments share: they are in the table"
+exempt("experiments", ABSTRACT, "Experiment")
+exempt("directions", ABSTRACT, "Directions")
+exempt("scaling", ABSTRACT, "SearchExperiment")
+exempt("experiments", ITSELF, "check_settings check_table")
+exempt("models", ITSELF, "check_tensors")
 exempt("experiments", RECORD, "Scale")
 exempt(
     "experiments",
@@ -448,7 +454,7 @@ exempt(
     """
     method_trial plan_table trial_line label own_settings known_cells pace_of shortened
     run_time step_cost representative calibrate operations memory costly_cells
-    longest_path results_folder rank one_protocol newest_protocol""",
+    longest_path results_folder rows_path rank one_protocol newest_protocol""",
 )
 exempt("experiments", TABLES, "reach answer sweep_claims")
 exempt(
@@ -460,7 +466,7 @@ exempt(
     losses_beside_published module_drawn ratios samples_against_m samples_by_setting
     settings_ratios similarity_in_training trend_panels""",
 )
-exempt("claims", INSIDE, "from_sweep")
+exempt("claims", INSIDE, "from_sweep deviations")
 exempt("directions", RECORD, "Size")
 exempt(
     "directions",
@@ -476,13 +482,13 @@ exempt(
     "scaling",
     TABLES,
     """
-    bend best_rows calibrate claim_growth calibration_points choice claim_figure2 clearly_better
-    combinations contrast exponential fewer figure2_answers figure2_curves figure2_table
+    bend best_rows calibrate claim_growth calibration_points choice
+    clearly_better combinations contrast exponential fewer figure2_answers figure2_curves figure2_table
     figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
     growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
     judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
     named needs_fewer network_settings panels plain points predicted published_point
-    published_table ratios_to_paper readable_means replay resampled_distances
+    ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning""",
 )
@@ -490,14 +496,19 @@ exempt(
     "__main__",
     "a step of main, which tells of bad input on standard error",
     """
-    parse_settings as_python build_parser summary run_command report print_failures
+    parse_settings as_python summary run_command report print_failures
     processes span amount print_costs cost_lines status_command describe state_line
     as_settings merge_command merged_line protocol_text export_command verify_command
     Unread main stopped""",
 )
 
 # What is known not to be checked yet. A gap that is closed fails the test: strike it out.
-GAPS: set[str] = set()
+GAPS = set(
+    """
+    store.Store.path store.Reader.path store.merge.source store.merge.into
+    store.check.store store.check.kinds store.hardware.device store.provenance.device
+    """.split()
+)
 
 # --- Walking the package
 
@@ -531,7 +542,9 @@ PUBLIC = {name: thing for name, thing in public().items() if not plain(thing)}
 CASES |= {
     name: EXPERIMENT
     for name, thing in PUBLIC.items()
-    if inspect.isclass(thing) and issubclass(thing, Experiment) and name not in CASES
+    if inspect.isclass(thing)
+    and issubclass(thing, Experiment)
+    and name not in {*CASES, *EXEMPT}
 }
 PAIRS = [(name, argument) for name in CASES for argument in CASES[name]]
 
@@ -550,7 +563,9 @@ def test_the_table_has_no_function_that_is_gone():
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_argument_is_in_the_table(name):
-    assert CASES[name].keys() <= inspect.signature(PUBLIC[name]).parameters.keys()
+    parameters = inspect.signature(PUBLIC[name]).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    assert CASES[name].keys() <= parameters.keys() or open_ended
 
 
 # --- The property
@@ -638,6 +653,13 @@ def test_bad_input_is_refused(name, argument, data):
             np.random.default_rng(0),
             [0, None, [], [1], np.random],
         ),
+        (models.check_tensors, torch.ones(1), [1.0, None, np.ones(1)]),
+        (experiments.check_settings, Sweep(scale="smoke"), [None, "sweep", Sweep]),
+        (
+            functools.partial(experiments.check_table, ["m"]),
+            pd.DataFrame({"m": []}),
+            [None, pd.DataFrame(), {"m": []}],
+        ),
         (sweeps.check_jobs, [TRIAL], [TRIAL, [1], None, "trials", [Trial]]),
         (sweeps.check_workers, 0, [-1, 1.0, True, None, "2"]),
     ],
@@ -654,7 +676,7 @@ def test_shapes_that_do_not_fit_are_named():
         theory.check_shapes(one=np.ones(2), other=np.ones(3))
 
 
-@pytest.mark.parametrize("key", [(None,), (object(),), (), ([1],)])
+@pytest.mark.parametrize("key", [(object(),), (), ([1],), (np.arange(2),)])
 def test_the_key_of_a_stream_is_checked(key):
     with pytest.raises((TypeError, ValueError), match=r"\bkey\b"):
         tasks.stream(*key)
