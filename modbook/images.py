@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['CLASSES', 'VARIABLE', 'BATCHES', 'RECORD', 'RECORDS', 'HOW', 'VERSIONS', 'FIRST_PIXELS', 'CIFAR10_CLASSES', 'URL',
            'ARCHIVE_HASH', 'SOURCES', 'Images', 'read_digits', 'cifar10_folder', 'read_batch', 'check_balance',
-           'version', 'read_cifar10', 'Resuming', 'download_cifar10', 'choose_source', 'read_images', 'shrink',
-           'draw_rows', 'Base', 'bases', 'k_hot', 'fillings', 'class_sets', 'check_share', 'held_out_sets',
+           'version', 'read_cifar10', 'Resuming', 'download_cifar10', 'choose_source', 'read_images', 'source_name',
+           'shrink', 'draw_rows', 'Base', 'bases', 'k_hot', 'fillings', 'class_sets', 'check_share', 'held_out_sets',
            'side_shares', 'shares_table', 'compose', 'seen', 'ImageTask', 'compose_task', 'noise_generator', 'batches',
            'scoring_batches']
 
@@ -234,6 +234,13 @@ def read_images(source: str = "auto", folder: str | Path = "") -> Images:
     """Digits or CIFAR-10, by name."""
     chosen = choose_source(source, folder)
     return read_digits() if chosen == "digits" else read_cifar10(folder)
+
+# %% ../nbs/03_images.ipynb #e2802d19
+def source_name(source: str = "auto", folder: str | Path = "") -> str:
+    """The name of the images that `read_images` would give, without reading all."""
+    if choose_source(source, folder) == "digits":
+        return "digits"
+    return version(read_batch(cifar10_folder(folder) / BATCHES[0]))
 
 # %% ../nbs/03_images.ipynb #54a3e29e
 def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
