@@ -39,7 +39,7 @@ from modbook.image_trials import (
 from .images import choose_source, source_name
 from .theory import check_choice
 
-# %% ../nbs/17_image_results.ipynb #da82c6fd
+# %% ../nbs/17_image_results.ipynb #3b5a90db
 @dataclass(frozen=True)
 class ImageScale:
     """How large an experiment on images is."""
@@ -66,7 +66,7 @@ IMAGE_SCALES = {
     "laptop": ImageScale(
         k=(1, 2, 4, 6, 8),
         k_table=6,
-        n=100_000,
+        n=50_000,
         seeds=5,
         noise=(0.0, 1.0, 3.0, 10.0, 30.0),
         noise_seeds=4,
@@ -267,7 +267,7 @@ class Fig12(ImageExperiment):
             for seed in self.seed_range(1)
         ]
 
-# %% ../nbs/17_image_results.ipynb #d8ed248e
+# %% ../nbs/17_image_results.ipynb #d73e22c7
 def with_rule(rule: ImageRule, **changes) -> dict:
     """Fields of a trial that starts from a rule with something changed."""
     return dict(start="rule", rule=replace(rule, **changes))
@@ -311,7 +311,7 @@ class RuleChoicesImages(ImageExperiment):
     def grid(self) -> list[Cell]:
         """A modular network for each choice, on few seeds."""
         size = self.size()
-        settings = dict(trial="random", n=size.n // 2)
+        settings = dict(trial="random")
         return [
             self.cell(method, min(4, size.k_table), seed, **settings, **CHOICES[method])
             for method in self.method_names()
@@ -405,11 +405,11 @@ def with_error(mean: float, error: float, digits: int = 3) -> str:
         else f"{mean:.{digits}f} ± {error:.{digits}f}"
     )
 
-# %% ../nbs/17_image_results.ipynb #04b3e4b7
+# %% ../nbs/17_image_results.ipynb #4d3477d3
 def image_table(
     summary: pd.DataFrame, across: str = "k", measure: str = "accuracy"
 ) -> pd.DataFrame:
-    """A measure as text, a line for each method, a column for each value of `across`."""
+    """A measure as text: a line for each method, a column for each `across`."""
     pairs = zip(summary[measure], summary[f"{measure}_se"], strict=True)
     table = summary.assign(text=[with_error(*pair) for pair in pairs])
     table = table.pivot_table("text", "method", across, "first", sort=False)
@@ -566,19 +566,13 @@ def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFram
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
     return table.pivot(index=["accuracy", "method"], columns="k", values="needed")
 
-# %% ../nbs/17_image_results.ipynb #2a2728da
+# %% ../nbs/17_image_results.ipynb #f7a895f9
 def seen_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy on unseen less seen sequences of classes, in points, where both occur."""
     lines = []
     both = rows[rows.seen.between(0.02, 0.98)]
     for (method, k), part in both.groupby(["method", "k"], sort=False):
-        found = interval(
-            100
-            * (
-                part.set_index("seed").accuracy_unseen
-                - part.set_index("seed").accuracy_seen
-            )
-        )
+        found = interval(100 * (part.accuracy_unseen - part.accuracy_seen))
         numbers = [round(value, 1) for value in found[:3]]
         lines.append((IMAGE_METHODS[method], k, f"{part.seen.mean():.1%}", *numbers))
     columns = ["method", "k", "seen", "unseen less seen", "from", "to"]
