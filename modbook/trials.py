@@ -290,7 +290,7 @@ def check_alike(trials: Sequence[Trial]) -> None:
     if not trials or len({replace(trial, seed=0) for trial in trials}) != 1:
         raise ValueError("trials must be at least one, and differ in the seed alone")
 
-# %% ../nbs/09_trials.ipynb #18fb2c60
+# %% ../nbs/09_trials.ipynb #2de6bd8f
 def estimate_seconds(trial: Trial) -> float:
     """Roughly what a trial costs on one core."""
     t = trial
@@ -300,14 +300,14 @@ def estimate_seconds(trial: Trial) -> float:
         size = modular_size(t.m, t.K, t.width, t.layers)
         units = t.K * t.width * (t.layers - 1)
     samples = t.batch or t.n
-    seconds = t.iterations * (2e-4 + samples * (2.1e-9 * units + 1e-10 * size))
+    seconds = t.iterations * (3e-5 + samples * (9e-10 * units + 6.2e-11 * size))
     if t.rule is not None:
         batch = min(t.rule.batch, t.n)
         seconds += t.K * t.rule.steps * (1e-4 + 3.5e-4 * (batch / 128) ** 2.5)
     return seconds
 
-# %% ../nbs/09_trials.ipynb #72f93b93
+# %% ../nbs/09_trials.ipynb #99995eea
 def together(trial: Trial) -> int:
     """How many trials like this one the cache holds at once."""
     width = max(trial.width, trial.m) if trial.K is None else trial.K * trial.width
-    return max(1, 4 * CACHE_FLOATS // (trial.n * width))
+    return max(1, CACHE_FLOATS // (trial.n * width))
