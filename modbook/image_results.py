@@ -135,7 +135,7 @@ def image_trial(
         settings |= dict(network=network, hidden=scale.monolithic)
     return ImageTrial(**settings | changes)
 
-# %% ../nbs/17_image_results.ipynb #8aafe26e
+# %% ../nbs/17_image_results.ipynb #d7d46003
 @dataclass(frozen=True)
 class ImageExperiment(Experiment):
     """Settings that every experiment on images has."""
@@ -372,10 +372,10 @@ IMAGES = {
     for experiment in (Fig4b, Table3, Table4, Fig12, ImageQuestions, RuleChoicesImages)
 }
 
-# %% ../nbs/17_image_results.ipynb #a7c7d357
+# %% ../nbs/17_image_results.ipynb #efd94db5
 IMAGE_KEYS = ["data", "k", "noise", "method", "architecture", "n", "epochs"]
 IMAGE_MEASURES = [
-    "accuracy",
+    "test_accuracy",
     "accuracy_seen",
     "accuracy_unseen",
     "start_share",
@@ -405,9 +405,9 @@ def with_error(mean: float, error: float, digits: int = 3) -> str:
         else f"{mean:.{digits}f} ± {error:.{digits}f}"
     )
 
-# %% ../nbs/17_image_results.ipynb #4d3477d3
+# %% ../nbs/17_image_results.ipynb #8b471f07
 def image_table(
-    summary: pd.DataFrame, across: str = "k", measure: str = "accuracy"
+    summary: pd.DataFrame, across: str = "k", measure: str = "test_accuracy"
 ) -> pd.DataFrame:
     """A measure as text: a line for each method, a column for each `across`."""
     pairs = zip(summary[measure], summary[f"{measure}_se"], strict=True)
@@ -424,7 +424,7 @@ def image_origins(rows: pd.DataFrame) -> pd.DataFrame:
     table["core hours"] = (counts.seconds.sum() / 3600).round(3)
     return table.reset_index()
 
-# %% ../nbs/17_image_results.ipynb #cee36364
+# %% ../nbs/17_image_results.ipynb #df700448
 class ImageQuestion(NamedTuple):
     """'The accuracy of `method` is above that of `other` by more than `margin`.'"""
 
@@ -446,7 +446,7 @@ def interval(values: pd.Series) -> Comparison:
 def error_difference(rows: pd.DataFrame, method: str, other: str) -> Comparison:
     """How much larger the error of `method` is than that of `other`."""
     pairing = ["data", "seed", "k", "noise"]
-    accuracy = rows.pivot_table("accuracy", pairing, "method")
+    accuracy = rows.pivot_table("test_accuracy", pairing, "method")
     return interval((accuracy[other] - accuracy[method]).groupby("seed").mean())
 
 # %% ../nbs/17_image_results.ipynb #ef7f8739
@@ -513,11 +513,11 @@ def image_claims(
     columns = ["claim", "method", "against", "margin", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
-# %% ../nbs/17_image_results.ipynb #3dd4740d
+# %% ../nbs/17_image_results.ipynb #fdf4f2d4
 def drop_with_k(rows: pd.DataFrame, method: str) -> Comparison:
     """How much accuracy falls from the least to the largest k, a value a seed."""
     rows = rows[rows.method == method]
-    by_k = rows.pivot_table("accuracy", "seed", "k")
+    by_k = rows.pivot_table("test_accuracy", "seed", "k")
     return interval(by_k[by_k.columns.min()] - by_k[by_k.columns.max()])
 
 
@@ -544,7 +544,7 @@ def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     text = f"share {1 - rest.ratio:.2f} ({low:.2f} to {high:.2f}), k = {rows.k.max()}"
     return text, verdict(rest, rows.scale.iloc[0], 0.5)
 
-# %% ../nbs/17_image_results.ipynb #7ebedba8
+# %% ../nbs/17_image_results.ipynb #1899a750
 def samples_needed(n: Sequence[float], accuracy: Sequence[float], level: float) -> str:
     """How many inputs reach the level, as text."""
     n, accuracy = np.asarray(n, float), np.maximum.accumulate(accuracy)
@@ -561,7 +561,7 @@ def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFram
     groups = summary.sort_values("n").groupby(["method", "k"], sort=False)
     for (method, k), rows in groups:
         for level in levels:
-            needed = samples_needed(rows.n, rows.accuracy, level)
+            needed = samples_needed(rows.n, rows.test_accuracy, level)
             lines.append((IMAGE_METHODS[method], level, k, needed))
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
     return table.pivot(index=["accuracy", "method"], columns="k", values="needed")
@@ -625,7 +625,7 @@ def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["claim", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
-# %% ../nbs/17_image_results.ipynb #63528a3e
+# %% ../nbs/17_image_results.ipynb #8b86ff27
 PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a figure)
     1: (0.552, 0.529, 0.536),
     2: (0.542, 0.537, 0.535),
@@ -662,12 +662,14 @@ def published() -> pd.DataFrame:
         for noise, values in PUBLISHED_TABLE4.items()
         for m, a in zip(noise_order, values, strict=True)
     ]
-    return pd.DataFrame(lines, columns=["where", "method", "k", "noise", "accuracy"])
+    return pd.DataFrame(
+        lines, columns=["where", "method", "k", "noise", "test_accuracy"]
+    )
 
-# %% ../nbs/17_image_results.ipynb #5f12a500
+# %% ../nbs/17_image_results.ipynb #9c4a86fc
 def in_short(rows: pd.DataFrame, methods=("monolithic", "random", "algorithm1")) -> str:
     """Mean accuracies of some methods, in percent."""
-    means = rows.groupby("method").accuracy.mean()
+    means = rows.groupby("method").test_accuracy.mean()
     return ", ".join(f"{100 * means[m]:.1f} %" for m in methods if m in means)
 
 
