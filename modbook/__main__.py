@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #955e6c58
+# %% ../nbs/21_cli.ipynb #c2494be1
 import argparse
 import ast
 import os
@@ -32,12 +32,13 @@ from modbook.experiments import (
     run_experiment,
     state_of,
 )
+from .image_results import IMAGES
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #ab6c0540
-EXPERIMENTS = {"sweep": Sweep}
+# %% ../nbs/21_cli.ipynb #d8eca5a6
+EXPERIMENTS = {"sweep": Sweep, **IMAGES}
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):

@@ -7,8 +7,9 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IM
            'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary', 'with_error',
            'image_table', 'image_origins', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
            'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer', 'samples_needed',
-           'samples_table', 'seen_table', 'asked_rows', 'more_claims', 'published', 'in_short', 'judge_figure4b',
-           'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12']
+           'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows', 'more_claims', 'published',
+           'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12',
+           'shares_before']
 
 # %% ../nbs/17_image_results.ipynb #dfa55d87
 import math
@@ -544,10 +545,10 @@ def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     text = f"share {1 - rest.ratio:.2f} ({low:.2f} to {high:.2f}), k = {rows.k.max()}"
     return text, verdict(rest, rows.scale.iloc[0], 0.5)
 
-# %% ../nbs/17_image_results.ipynb #1899a750
+# %% ../nbs/17_image_results.ipynb #28205088
 def samples_needed(n: Sequence[float], accuracy: Sequence[float], level: float) -> str:
     """How many inputs reach the level, as text."""
-    n, accuracy = np.asarray(n, float), np.maximum.accumulate(accuracy)
+    n, accuracy = np.asarray(n, float), np.maximum.accumulate(np.asarray(accuracy))
     if accuracy[-1] < level:
         return f"> {n[-1]:,.0f}"
     if accuracy[0] >= level:
@@ -566,9 +567,31 @@ def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFram
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
     return table.pivot(index=["accuracy", "method"], columns="k", values="needed")
 
-# %% ../nbs/17_image_results.ipynb #f7a895f9
+# %% ../nbs/17_image_results.ipynb #ee3c8547
+def choices_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy, share and rank before training, for every choice."""
+    summary, measures = image_summary(rows), ("test_accuracy", "start_share")
+    table = pd.DataFrame({"choice": summary.method, "seeds": summary.seeds})
+    for name, digits in (*((m, 3) for m in measures), ("start_rank", 1)):
+        pairs = zip(summary[name], summary[f"{name}_se"], strict=True)
+        table[name.replace("_", " ")] = [with_error(*pair, digits) for pair in pairs]
+    order = {name: place for place, name in enumerate(CHOICES)}
+    return table.sort_values("choice", key=lambda c: c.map(order)).set_index("choice")
+
+
+def choices_claims(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every choice against the random start."""
+    lines = [
+        (name, *image_answer(ImageQuestion(name, "random start"), rows))
+        for name in CHOICES
+        if name != "random start"
+    ]
+    columns = ["choice", "accuracy against a random start", "better"]
+    return pd.DataFrame(lines, columns=columns).set_index("choice")
+
+# %% ../nbs/17_image_results.ipynb #121b9c92
 def seen_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on unseen less seen sequences of classes, in points, where both occur."""
+    """Accuracy on unseen less seen sequences of classes, where both occur."""
     lines = []
     both = rows[rows.seen.between(0.02, 0.98)]
     for (method, k), part in both.groupby(["method", "k"], sort=False):
@@ -666,7 +689,7 @@ def published() -> pd.DataFrame:
         lines, columns=["where", "method", "k", "noise", "test_accuracy"]
     )
 
-# %% ../nbs/17_image_results.ipynb #9c4a86fc
+# %% ../nbs/17_image_results.ipynb #88f07e93
 def in_short(rows: pd.DataFrame, methods=("monolithic", "random", "algorithm1")) -> str:
     """Mean accuracies of some methods, in percent."""
     means = rows.groupby("method").test_accuracy.mean()
@@ -707,8 +730,23 @@ def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.noise > 0) & (rows.noise <= 1)]
 
 
-def judge_figure12() -> tuple[str, str]:
-    """How much of a learned projection's energy is on one image, before training."""
+def judge_figure12(method: str = "algorithm1") -> tuple[str, str]:
+    """How much of a projection's energy is on one image, before training.
+
+    LookupError if Figure 4b is not recorded, whose seeds it takes.
+    """
     rows = best_scale(recorded("fig4b"))
     size = IMAGE_SCALES[rows.scale.iloc[0]]
-    return share_answer(rows[rows.k == size.k_table], "algorithm1")
+    return share_answer(rows[rows.k == size.k_table], method)
+
+# %% ../nbs/17_image_results.ipynb #5fa121de
+def shares_before(methods: Sequence[str]) -> pd.DataFrame:
+    """The share of some methods' projections before training, with a verdict."""
+    lines = []
+    for method in methods:
+        try:
+            lines.append((IMAGE_METHODS[method], *judge_figure12(method)))
+        except (LookupError, FileNotFoundError):
+            lines.append((IMAGE_METHODS[method], *NOT_YET))
+    columns = ["method", "share before training", "more than half"]
+    return pd.DataFrame(lines, columns=columns).set_index("method")

@@ -402,7 +402,7 @@ def score(model: nn.Module, task: ImageTask) -> dict:
         test_loss=loss,
     )
 
-# %% ../nbs/16_image_trials.ipynb #0a0c46ac
+# %% ../nbs/16_image_trials.ipynb #48722962
 PROTOCOL = 1  # goes up when the same trial would give other numbers
 NETWORKS = ("monolithic", "modular", "one an image", "ensemble")
 IMAGE_STARTS = (
@@ -470,7 +470,7 @@ class ImageTrial:
         return 1
 
     def memory(self) -> float:
-        """Roughly the bytes that training holds: parameters, Adam's, a batch, images."""
+        """Roughly the bytes held: parameters four times, a batch, the images."""
         images = self.pixels() * 60_000 * (4 if self.side else 1)
         return (
             images
