@@ -212,7 +212,7 @@ def accuracy_against_noise(summary: pd.DataFrame) -> Figure:
         legend_below(figure, axes)
     return figure
 
-# %% ../nbs/18_figures.ipynb #3be25aa0
+# %% ../nbs/18_figures.ipynb #2da85843
 def accuracy_panels(summary: pd.DataFrame, across: str, label: str) -> Figure:
     """Accuracy over a column on a logarithmic axis, a panel for each k."""
     ks = sorted(summary.k.unique())
@@ -224,6 +224,9 @@ def accuracy_panels(summary: pd.DataFrame, across: str, label: str) -> Figure:
         for axes, k in zip(panels[0], ks, strict=True):
             draw_images(axes, summary[summary.k == k], across)
             axes.set(xscale="log", xlabel=label, title=f"$k = {k}$")
+            values = sorted(summary[across].unique())
+            axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=8)
+            axes.minorticks_off()
         panels[0][0].set_ylabel("accuracy")
         legend_below(figure, panels[0][0])
     return figure
