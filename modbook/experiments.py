@@ -95,7 +95,7 @@ class Cell(NamedTuple):
     architecture: str  # width x layers of the experiment
     trial: Trial
 
-# %% ../nbs/13_experiments.ipynb #b8d1998d
+# %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
 class Experiment:
     """Settings that every experiment has; its own come in a subclass.
@@ -381,9 +381,11 @@ def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
     expected = sum(trials[id].estimate_seconds() for id in rows.id)
     return rows.seconds.sum() / expected
 
-# %% ../nbs/13_experiments.ipynb #61aa6f6f
+# %% ../nbs/13_experiments.ipynb #24674b2d
 def shortened(trial, iterations: int):
     """The trial with fewer iterations of training and of the rule."""
+    if hasattr(trial, "shortened"):
+        return trial.shortened(iterations)
     if not hasattr(trial, "iterations"):
         return trial
     changes = dict(iterations=min(iterations, trial.iterations))
@@ -475,7 +477,7 @@ def longest_path(search) -> list[int]:
         search.tell(0.0 if last else math.inf)
     return sizes
 
-# %% ../nbs/13_experiments.ipynb #4a6c32d0
+# %% ../nbs/13_experiments.ipynb #3dd4fca2
 def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     """What a run from nothing costs, by method, after a measurement of about `seconds`.
 

@@ -9,12 +9,12 @@ __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_
            'build_image_network', 'looks', 'kept_column', 'run_image_trial', 'matrices', 'image_operations',
            'estimate_image_seconds']
 
-# %% ../nbs/16_image_trials.ipynb #a867a3f0
+# %% ../nbs/16_image_trials.ipynb #79f523ff
 import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -402,7 +402,7 @@ def score(model: nn.Module, task: ImageTask) -> dict:
         test_loss=loss,
     )
 
-# %% ../nbs/16_image_trials.ipynb #48722962
+# %% ../nbs/16_image_trials.ipynb #54012c85
 PROTOCOL = 1  # goes up when the same trial would give other numbers
 NETWORKS = ("monolithic", "modular", "one an image", "ensemble")
 IMAGE_STARTS = (
@@ -481,6 +481,11 @@ class ImageTrial:
     def operations(self) -> float:
         """Floating-point operations of the rule and of training."""
         return self.n * image_operations(self)
+
+    def shortened(self, steps: int) -> "ImageTrial":
+        """The trial cut to so many batches, to measure how long one takes."""
+        n = min(self.n, self.batch * steps)
+        return replace(self, n=n, n_test=min(self.n_test, 100), epochs=1)
 
     def pixels(self) -> int:
         """Numbers in one image."""
