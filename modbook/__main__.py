@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #e5eba875
+# %% ../nbs/21_cli.ipynb #4e8e1c68
 import argparse
 import ast
 import os
@@ -34,12 +34,13 @@ from modbook.experiments import (
     state_of,
 )
 from .scaling import SCALING
+from .image_results import IMAGES
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #05a38f6b
-EXPERIMENTS = {"sweep": Sweep} | SCALING | DIRECTIONS
+# %% ../nbs/21_cli.ipynb #018f1807
+EXPERIMENTS = {"sweep": Sweep} | SCALING | DIRECTIONS | IMAGES
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):
