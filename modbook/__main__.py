@@ -33,8 +33,8 @@ from modbook.experiments import (
     run_experiment,
     state_of,
 )
-from .scaling import SCALING
 from .image_results import IMAGES
+from .scaling import SCALING
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
