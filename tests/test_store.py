@@ -17,7 +17,7 @@ import pytest
 import modbook.__main__ as cli
 from modbook.experiments import Cell, Sweep, cost_table, recorded, state_of
 from modbook.sample_complexity import SampleSearch
-from modbook.store import SCHEMA, Reader, Store, check, lock_path, merge
+from modbook.store import SCHEMA, Reader, Store, check, lock_path, merge, true_id
 from modbook.sweeps import run_sweep
 from modbook.trials import PROTOCOL, Trial
 
@@ -349,6 +349,16 @@ def test_verify_finds(path, change, finding, capsys):
     assert finding in said
     assert first["id"] in said
     assert "1 findings" in said
+
+
+@pytest.mark.parametrize("name", cli.EXPERIMENTS)
+def test_trials_of_every_experiment_can_be_told_from_their_rows(name):
+    experiment = cli.EXPERIMENTS[name]
+    for scale in experiment.scales:
+        cells = experiment(scale=scale).grid()
+        for trial in {cell.method: cell.trial for cell in cells}.values():
+            row = json.loads(json.dumps({"id": trial.id, **trial.parameters()}))
+            assert true_id(row, [type(trial)]) == trial.id
 
 
 def test_verify_finds_two_rows_for_one_trial(path):
