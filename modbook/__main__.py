@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #a1b88ae8
+# %% ../nbs/21_cli.ipynb #4e8e1c68
 import argparse
 import ast
 import os
@@ -19,6 +19,7 @@ from textwrap import dedent, indent
 
 import pandas as pd
 
+from .directions import DIRECTIONS
 from modbook.experiments import (
     METHODS,
     SCALES,
@@ -32,12 +33,14 @@ from modbook.experiments import (
     run_experiment,
     state_of,
 )
+from .image_results import IMAGES
+from .scaling import SCALING
 from .store import Merged, Reader, Store, check, driver_of, hardware, merge
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
-# %% ../nbs/21_cli.ipynb #ab6c0540
-EXPERIMENTS = {"sweep": Sweep}
+# %% ../nbs/21_cli.ipynb #018f1807
+EXPERIMENTS = {"sweep": Sweep} | SCALING | DIRECTIONS | IMAGES
 
 
 def parse_settings(experiment: str, pairs: Sequence[str], **given):

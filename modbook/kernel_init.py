@@ -101,15 +101,20 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     u = rng.standard_normal(shape)
     return u / np.linalg.norm(u, axis=-1, keepdims=True)
 
-# %% ../nbs/06_kernel_init.ipynb #cf69bb7f
+# %% ../nbs/06_kernel_init.ipynb #6273dede
 @dataclass(frozen=True)
 class DirectionKernel:
     """The kernel of the sine task (Eqn 73); U-hat is (2, m): u-hat above v-hat."""
 
     sigma: float = 1.0  # bandwidth
+    u_length: float = 1.0  # of u-hat at the start
+    v_length: float = 1.0  # of v-hat at the start
+    aligned: bool = False  # start v-hat along u-hat, so that v.u is not near 0
+    handed: str = "unit"  # the network gets u-hat so; "raw": as it is; "kernel": u/v.u
 
     def start(self, rng: np.random.Generator, m: int) -> np.ndarray:
-        return unit(rng, 2, m)
+        u, v = unit(rng, 2, m)
+        return np.stack([self.u_length * u, self.v_length * (u if self.aligned else v)])
 
     def __call__(self, U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         u, v = U[..., 0, :, None], U[..., 1, :, None]  # (..., m, 1)
@@ -117,18 +122,21 @@ class DirectionKernel:
         return gaussian(s, self.sigma) + gaussian(X - s * v.mT, self.sigma)
 
     def projections(self, U: torch.Tensor) -> torch.Tensor:
-        u = U[..., 0, :, None]
-        return u / u.norm(dim=-2, keepdim=True)
+        u, v = U[..., 0, :, None], U[..., 1, :, None]
+        if self.handed == "kernel":
+            return u / (v * u).sum(-2, keepdim=True)
+        return u / u.norm(dim=-2, keepdim=True) if self.handed == "unit" else u
 
-# %% ../nbs/06_kernel_init.ipynb #ea0bb600
+# %% ../nbs/06_kernel_init.ipynb #48ac8aef
 @dataclass(frozen=True)
 class DistanceKernel:
     """The kernel of the nonlinear sine task (Eqn 74); U-hat is the (m,) centre."""
 
     sigma: float = 1.0  # bandwidth
+    u_length: float = 1.0  # of u-hat at the start
 
     def start(self, rng: np.random.Generator, m: int) -> np.ndarray:
-        return unit(rng, m)
+        return self.u_length * unit(rng, m)
 
     def __call__(self, U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
         squares = (X - U[..., None, :]).square().sum(-1, keepdim=True)
