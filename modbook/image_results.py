@@ -406,7 +406,7 @@ def with_error(mean: float, error: float, digits: int = 3) -> str:
         else f"{mean:.{digits}f} ± {error:.{digits}f}"
     )
 
-# %% ../nbs/17_image_results.ipynb #4ffbaeb9
+# %% ../nbs/17_image_results.ipynb #59d0ca85
 def image_table(
     summary: pd.DataFrame, across: str = "k", measure: str = "test_accuracy"
 ) -> pd.DataFrame:
@@ -415,6 +415,9 @@ def image_table(
     table = summary.assign(text=[with_error(*pair) for pair in pairs])
     lines = ["data", "method"] if summary.data.nunique() > 1 else "method"
     table = table.pivot_table("text", lines, across, "first", sort=False)
+    order = {name: place for place, name in enumerate(IMAGE_METHODS)}
+    by_method = lambda index: index.map(lambda name: order.get(name, -1))  # noqa: E731
+    table = table.sort_index(level="method", key=by_method, sort_remaining=False)
     return table.rename(index=IMAGE_METHODS).fillna("")
 
 
@@ -555,7 +558,7 @@ def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     text = f"{rows.data.iloc[0]}: {text}"
     return text, image_verdict(rest, rows, 0.5)
 
-# %% ../nbs/17_image_results.ipynb #28205088
+# %% ../nbs/17_image_results.ipynb #29f90ee4
 def samples_needed(n: Sequence[float], accuracy: Sequence[float], level: float) -> str:
     """How many inputs reach the level, as text."""
     n, accuracy = np.asarray(n, float), np.maximum.accumulate(np.asarray(accuracy))
@@ -575,7 +578,8 @@ def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFram
             needed = samples_needed(rows.n, rows.test_accuracy, level)
             lines.append((IMAGE_METHODS[method], level, k, needed))
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
-    return table.pivot(index=["accuracy", "method"], columns="k", values="needed")
+    lines = ["accuracy", "method"]
+    return table.pivot_table("needed", lines, "k", "first", sort=False)
 
 # %% ../nbs/17_image_results.ipynb #ee3c8547
 def choices_table(rows: pd.DataFrame) -> pd.DataFrame:
