@@ -123,7 +123,7 @@ def fit_smooth(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Smooth
     parts = (points.numpy(), alpha.numpy(), chol.numpy())
     return Smooth(mean, scales, *parts, centre, level, noise)
 
-# %% ../nbs/20_estimator.ipynb #bd30abf5
+# %% ../nbs/20_estimator.ipynb #caf27b8c
 @dataclass(frozen=True)
 class Trees:
     """Boosted trees, as arrays; node 0 of each is its root."""
@@ -176,9 +176,8 @@ def fit_trees(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Trees:
             random_state=int(rng.integers(2**31)),
         ).fit(X, column)
         for name in names:
-            rows = [
-                getattr(one.tree_, name).ravel() for one in forest.estimators_[:, 0]
-            ]
+            grown = (one.tree_ for one in forest.estimators_[:, 0])
+            rows = [getattr(tree, name).ravel() for tree in grown]
             parts[name].append([np.pad(row, (0, nodes - len(row))) for row in rows])
     feature, threshold, left, right, value = (np.array(parts[name]) for name in names)
     feature = np.where(left >= 0, feature, -1)
@@ -251,7 +250,7 @@ def fit_modules(
     X, y = (torch.tensor(part, dtype=torch.float64, device=device) for part in (X, y))
     return Modules(pursue(X, y, rng, settings))
 
-# %% ../nbs/20_estimator.ipynb #4337e61d
+# %% ../nbs/20_estimator.ipynb #28ec8c12
 @dataclass(frozen=True)
 class ModuleFunction:
     """One module: what it adds to the target, as a function of its projection."""
@@ -267,7 +266,7 @@ class ModuleFunction:
         return X @ u
 
     def __call__(self, z: np.ndarray, return_std: bool = False):
-        """The centred function at (n,) projections, for one output (n,), else (n, d)."""
+        """The centred function at (n,) projections: (n,), or (n, d) for d outputs."""
         u, inputs = self.found.model.U[self.j], self.found.inputs
         z = torch.as_tensor(np.asarray(z, dtype=float), device=u.device)
         if self.found.model.kind == "distance":
@@ -281,7 +280,7 @@ class ModuleFunction:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value
 
-# %% ../nbs/20_estimator.ipynb #e1fba53f
+# %% ../nbs/20_estimator.ipynb #b2af3e07
 class ModularRegressor(RegressorMixin, BaseEstimator):
     """A sum of functions, each of one projection of the inputs, found by pursuit.
 
@@ -296,6 +295,9 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
     fallback : bool
         Whether a Gaussian process and boosted trees are cross-validated against the
         modules where these leave more than 2 % of the variance unexplained.
+    max_starts : int or None
+        Random directions of the last scan, before the search is given up; None: by the
+        number of features, at most 300,000. Fewer are faster, and may miss modules.
     random_state : int, RandomState or None
         Where random directions come from; an int gives the same answer every time.
     device : "cpu", "cuda" or "auto"
@@ -323,12 +325,14 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         *,
         kind="linear",
         fallback=True,
+        max_starts=None,
         random_state=None,
         device="cpu",
     ):
         self.n_modules = n_modules
         self.kind = kind
         self.fallback = fallback
+        self.max_starts = max_starts
         self.random_state = random_state
         self.device = device
 
@@ -364,16 +368,21 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         if isinstance(self.n_modules, str):
             check_choice(("auto",), n_modules=self.n_modules)
             most = min(32, max(8, 3 * m), max(1, carried // 4))
-            return Settings(modules=most, kind=self.kind)
+            return self._sized(most)
         check_counts(n_modules=self.n_modules)
         if self.n_modules > carried:
             warnings.warn(
-                f"n_modules={self.n_modules} modules of {m} features have more unknowns than "
-                f"{n} samples can determine: at most {carried} are sought. Give more samples, "
-                "or a smaller n_modules.",
+                f"n_modules={self.n_modules}: modules of {m} features have more "
+                f"unknowns than {n} samples can determine, so at most {carried} are "
+                "sought; give more samples, or a smaller n_modules.",
                 stacklevel=3,
             )
-        return Settings(modules=int(min(self.n_modules, carried)), kind=self.kind)
+        return self._sized(int(min(self.n_modules, carried)))
+
+    def _sized(self, modules: int) -> Settings:
+        if self.max_starts is not None:
+            check_counts(max_starts=self.max_starts)
+        return Settings(modules=modules, kind=self.kind, most_starts=self.max_starts)
 
     def _describe(self, found: Pursuit) -> None:
         """Set what users look at."""
@@ -404,7 +413,7 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         self._model = Trees(**kept | {"residual": np.sqrt(errors["trees"])})
 
     def predict(self, X, return_std=False):
-        """Predictions at (n, m) inputs; with return_std, deviations of new observations."""
+        """Predictions at (n, m) inputs; return_std: deviations of observations too."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         y = self._model.predict(X)
@@ -420,9 +429,8 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         if not self._flat:
             raise ValueError("plot needs y of shape (n,): fit one output at a time")
         if names is None:
-            names = getattr(
-                self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])]
-            )
+            numbered = [f"x{i}" for i in range(X.shape[1])]
+            names = getattr(self, "feature_names_in_", numbered)
         return draw_modules(self._found, self.functions_, X, y, list(names))
 
     def save(self, path) -> None:
@@ -438,20 +446,20 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-# %% ../nbs/20_estimator.ipynb #47490c28
+# %% ../nbs/20_estimator.ipynb #9ba116ac
 def warn_about(X: np.ndarray, y: np.ndarray) -> None:
     """Say what is odd about the data, and what to do."""
     constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
     if len(constant):
         warnings.warn(
-            f"columns {constant.tolist()} of X are constant and are not used: drop them.",
+            f"columns {constant.tolist()} of X are constant and not used: drop them.",
             stacklevel=3,
         )
     varying = np.delete(X, constant, axis=1)
     if varying.shape[1] != np.unique(varying, axis=1).shape[1]:
         warnings.warn(
-            "some columns of X are the same: their weights in a direction cannot be told "
-            "apart; drop one of each pair.",
+            "some columns of X are the same: their weights in a direction cannot be "
+            "told apart; drop one of each pair.",
             stacklevel=3,
         )
     if (np.ptp(y, axis=0) == 0).any():
@@ -492,7 +500,7 @@ def draw_modules(found: Pursuit, functions: list, X, y, names: list[str]) -> Fig
     panels[-1, 1].set_xlabel("weight of a feature, per standard deviation")
     return figure
 
-# %% ../nbs/20_estimator.ipynb #32e651dc
+# %% ../nbs/20_estimator.ipynb #75d73302
 FORMAT = 1
 KINDS_OF_MODEL = {"modules": Modules, "smooth": Smooth, "trees": Trees}
 
@@ -503,16 +511,13 @@ def pack(found: Pursuit) -> tuple[dict[str, np.ndarray], dict]:
     tensors = dict(U=m.U, G=m.data.G, b=m.data.b, alpha=m.fit.alpha, chol=m.fit.chol)
     tensors["active"] = m.fit.active
     tensors |= dict(root=m.fit.root, mean=found.inputs.mean, to=found.inputs.to)
-    tensors |= dict(
-        centre=found.centre, spread=found.spread, low=found.low, high=found.high
-    )
+    tensors |= dict(centre=found.centre, spread=found.spread)
+    tensors |= dict(low=found.low, high=found.high)
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     arrays["priors"] = m.priors.vector()
     arrays["trace"] = np.array(found.trace)
-    numbers = dict(
-        kind=m.kind, limit=m.axis.limit, modes=m.axis.modes, offset=m.axis.offset
-    )
-    numbers |= dict(n=m.data.n, yy=m.data.yy, starts=found.starts)
+    numbers = {name: getattr(m.axis, name) for name in ("limit", "modes", "offset")}
+    numbers |= dict(kind=m.kind, n=m.data.n, yy=m.data.yy, starts=found.starts)
     numbers |= {name: getattr(m.fit, name) for name in ("L", "variance", "noise")}
     return arrays, numbers
 
@@ -531,7 +536,7 @@ def unpack(arrays: dict[str, np.ndarray], numbers: dict) -> Pursuit:
         model, Whitening(t["mean"], t["to"]), *ends, trace, numbers["starts"]
     )
 
-# %% ../nbs/20_estimator.ipynb #ba65a5d3
+# %% ../nbs/20_estimator.ipynb #9d6734d4
 def save(estimator: ModularRegressor, path) -> None:
     """Write an estimator; load it with `load`."""
     arrays, numbers = pack(estimator._found)
@@ -546,9 +551,8 @@ def save(estimator: ModularRegressor, path) -> None:
     }
     if estimator.form_ != "modules":
         for field in fields(estimator._model):
-            arrays["other_" + field.name] = np.asarray(
-                getattr(estimator._model, field.name)
-            )
+            value = getattr(estimator._model, field.name)
+            arrays["other_" + field.name] = np.asarray(value)
     with open(path, "wb") as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
