@@ -4,13 +4,17 @@
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'EXPECTED', 'PLAIN', 'IPYTHON', 'MEASURES',
            'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations', 'method_trial', 'Cell', 'Experiment', 'Sweep',
            'check_type', 'check_types', 'check_range', 'check_parameters', 'read_parameters', 'plan_table',
-           'trial_line', 'label', 'run_experiment', 'summarise', 'readable', 'origins', 'reach', 'results_folder',
-           'rank', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
+           'trial_line', 'label', 'run_experiment', 'own_settings', 'summarise', 'readable', 'origins', 'reach',
+           'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative',
+           'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rank',
+           'one_protocol', 'newest_protocol', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question',
+           'answer', 'sweep_claims']
 
-# %% ../nbs/13_experiments.ipynb #1723f021
+# %% ../nbs/13_experiments.ipynb #311a2f11
 import math
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -19,11 +23,9 @@ import pandas as pd
 from scipy import stats
 
 from .models import matching_width, modular_size, network_size
-from .store import Store
-from .sweeps import choose_device, run_sweep
-from modbook.theory import (
-    check_choice,
-)
+from .store import Reader, Store
+from .sweeps import choose_device, plan, run_sweep
+from .theory import check_above, check_choice
 from .trials import Rule, Trial
 
 # %% ../nbs/13_experiments.ipynb #a741e6dc
@@ -94,7 +96,7 @@ class Cell(NamedTuple):
     architecture: str  # width x layers of the experiment
     trial: Trial
 
-# %% ../nbs/13_experiments.ipynb #4b4d1ae7
+# %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
 class Experiment:
     """Settings that every experiment has; its own come in a subclass.
@@ -110,18 +112,31 @@ class Experiment:
     store: str = "modbook.sqlite"  # the file that keeps the rows
     workers: int = 0  # processes; 0: one a core
     device: str = "auto"  # auto, cpu or cuda
+    minutes: float = 0.0  # start nothing later than this; 0: no limit
     recorded: bool = False  # show the recorded rows, run nothing
 
     def __post_init__(self):
         check_types(self)
         check_range("seeds", self.seeds, 0, 10_000)
         check_range("workers", self.workers, 0, 1024)
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"minutes must be at least 0, got {self.minutes}")
         check_choice(tuple(self.scales), scale=self.scale)
         choose_device(self.device)
 
     def grid(self) -> list[Cell]:
         """All trials of the experiment at its scale."""
         raise NotImplementedError
+
+    def run(self, show: bool = True) -> pd.DataFrame:
+        """Run what is missing of the grid and return its labelled rows."""
+        grid = self.grid()
+        how = dict(
+            workers=self.workers, device=self.device, minutes=self.minutes or None
+        )
+        with Store(self.store) as store:
+            rows = run_sweep([cell.trial for cell in grid], store, show=show, **how)
+        return label(grid, rows, self.scale)
 
 # %% ../nbs/13_experiments.ipynb #ff66c058
 @dataclass(frozen=True)
@@ -243,16 +258,18 @@ def trial_line(trial: Trial) -> dict:
         iterations=trial.iterations,
     )
 
-# %% ../nbs/13_experiments.ipynb #0007d3fe
+# %% ../nbs/13_experiments.ipynb #b477cc51
 def label(grid: list[Cell], rows: pd.DataFrame, scale: str) -> pd.DataFrame:
     """Rows in the order of the grid, with scale, method and architecture in front."""
     labels = pd.DataFrame(
         [(scale, cell.method, cell.architecture, cell.trial.id) for cell in grid],
         columns=["scale", "method", "architecture", "id"],
     )
+    if rows.empty:
+        return labels.iloc[:0]
     return labels.merge(rows, on="id", how="inner", validate="many_to_one")
 
-# %% ../nbs/13_experiments.ipynb #6ce4c9cf
+# %% ../nbs/13_experiments.ipynb #35f3e402
 def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     """Run what is missing of an experiment and return its labelled rows.
 
@@ -260,11 +277,16 @@ def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     """
     if settings.recorded:
         return recorded(settings.name, scale=settings.scale)
-    grid = settings.grid()
     with Store(settings.store) as store:
-        trials = [cell.trial for cell in grid]
-        rows = run_sweep(trials, store, settings.workers, settings.device, show=show)
-    return label(grid, rows, settings.scale)
+        store.ask(settings.name, own_settings(settings))
+    return settings.run(show)
+
+
+def own_settings(settings: Experiment) -> dict:
+    """The settings that decide which trials are run, without where and how."""
+    where = ("store", "workers", "device", "minutes", "recorded")
+    names = [field.name for field in fields(settings) if field.name not in where]
+    return {name: getattr(settings, name) for name in names}
 
 # %% ../nbs/13_experiments.ipynb #7e3c4d0a
 MEASURES = ["test_loss", "test_nmse", "train_loss", "similarity", "coverage"]
@@ -309,6 +331,196 @@ def reach(summary: pd.DataFrame) -> pd.DataFrame:
     last = oracle.sort_values("n").groupby("m").tail(1)
     return last[["m", "n", "test_nmse", "test_nmse_se"]].reset_index(drop=True).round(3)
 
+# %% ../nbs/13_experiments.ipynb #93ba9201
+def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
+    """The grid; of an experiment of searches, what they have asked for so far."""
+    grid = settings.grid()
+    if not hasattr(settings, "search"):
+        return grid
+    cells, open_ = [], [(cell, settings.search()) for cell in grid]
+    while open_:
+        asked = [(cell, s, s.ask()) for cell, s in open_]
+        asked = [
+            (cell._replace(trial=replace(cell.trial, n=n)), s)
+            for cell, s, n in asked
+            if n is not None
+        ]
+        cells += [cell for cell, _ in asked]
+        rows = store.rows([cell.trial for cell, _ in asked])
+        losses = dict(zip(rows.id, rows.test_loss, strict=True)) if len(rows) else {}
+        open_ = [(cell, s) for cell, s in asked if cell.trial.id in losses]
+        for cell, search in open_:
+            search.tell(losses[cell.trial.id])
+    return list(dict.fromkeys(cells))
+
+# %% ../nbs/13_experiments.ipynb #9f451ac5
+class State(NamedTuple):
+    """How far an experiment is."""
+
+    asked: int  # different trials; of searches, those known to be needed
+    done: int
+    failed: int
+    left: int
+    seconds: float  # that the trials left take, on one core
+
+
+def state_of(settings: Experiment, store: Reader) -> State:
+    """How far an experiment is, by what its store has."""
+    trials = {cell.trial.id: cell.trial for cell in known_cells(settings, store)}
+    rows, failed = store.rows(trials.values()), set(store.failures().id)
+    done = set(rows.id) if len(rows) else set()
+    seconds = sum(t.estimate_seconds() for id, t in trials.items() if id not in done)
+    failed = len(failed & trials.keys() - done)
+    left = len(trials) - len(done) - failed
+    return State(len(trials), len(done), failed, left, seconds * pace_of(rows, trials))
+
+
+def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
+    """Measured by estimated seconds of the rows; 1 without any."""
+    if rows.empty or "seconds" not in rows:
+        return 1.0
+    expected = sum(trials[id].estimate_seconds() for id in rows.id)
+    return rows.seconds.sum() / expected
+
+# %% ../nbs/13_experiments.ipynb #cbb68a0a
+def shortened(trial, iterations: int):
+    """The trial with fewer iterations of training and of the rule."""
+    if hasattr(trial, "shortened"):
+        return trial.shortened(iterations)
+    if not hasattr(trial, "iterations"):
+        return trial
+    changes = dict(iterations=min(iterations, trial.iterations))
+    changes |= {n: 0 for n in ("checkpoints", "held_out") if getattr(trial, n, 0)}
+    if hasattr(trial, "n_test"):
+        changes["n_test"] = min(trial.n_test, 100)
+    if getattr(trial, "rule", None) is not None:
+        steps = min(iterations, trial.rule.steps)
+        changes["rule"] = replace(trial.rule, steps=steps)
+    return replace(trial, **changes)
+
+
+def run_time(group: list, iterations: int, device: str) -> tuple[float, float]:
+    """Measured and estimated seconds of a group that is cut short."""
+    short = [shortened(trial, iterations) for trial in group]
+    started = time.perf_counter()
+    short[0].run(short, device)
+    return time.perf_counter() - started, sum(t.estimate_seconds() for t in short)
+
+# %% ../nbs/13_experiments.ipynb #3c6fb8a8
+def step_cost(group: list) -> float:
+    """The estimated seconds of one more iteration of a group."""
+    one, two = (sum(shortened(t, i).estimate_seconds() for t in group) for i in (1, 2))
+    return max(two - one, 1e-6)
+
+
+def representative(groups: list[list], seconds: float) -> list:
+    """The group with the largest iterations of which a few fit into the time."""
+    fitting = [group for group in groups if 3 * step_cost(group) <= seconds]
+    if not fitting:
+        return min(groups, key=step_cost)
+    return max(fitting, key=step_cost)
+
+
+def calibrate(groups: list[list], seconds: float, device: str) -> float:
+    """The true cost by the estimated one, of the largest group that fits."""
+    group = representative(groups, seconds)
+    more = max(2, min(500, round(seconds / step_cost(group))))
+    run_time(group, 1, device)  # the first run pays for what is loaded and allocated
+    short, short_estimate = run_time(group, 1, device)
+    long, long_estimate = run_time(group, 1 + more, device)
+    if long > short and long_estimate > short_estimate:
+        return (long - short) / (long_estimate - short_estimate)
+    return long / long_estimate
+
+# %% ../nbs/13_experiments.ipynb #7f5a220a
+def operations(trial) -> float:
+    """Floating-point operations of a trial's training, NaN where it does not say."""
+    if hasattr(trial, "operations"):
+        return float(trial.operations())
+    if not hasattr(trial, "layers"):
+        return math.nan
+    total = 6.0 * trial_line(trial)["parameters"] * _samples(trial) * trial.iterations
+    if trial.rule is not None:
+        b = min(trial.rule.batch, trial.n)
+        kernel = b**2 * (12 * (trial.m + 1) + 26)
+        modules = trial.K * kernel + (1 if trial.rule.joint else trial.K) * b**3 / 3
+        total += trial.rule.steps * modules
+    return total
+
+
+def _samples(trial) -> int:
+    return getattr(trial, "batch", None) or trial.n
+
+
+def memory(trial) -> float:
+    """Bytes that training a trial holds, roughly; NaN where it does not say."""
+    if hasattr(trial, "memory"):
+        return float(trial.memory())
+    if not hasattr(trial, "layers"):
+        return math.nan
+    units = (trial.K or 1) * trial.width * (trial.layers - 1)
+    data = (trial.n + trial.n_test) * (trial.m + 1) * 12  # float64, and the copy
+    parameters = 4 * trial_line(trial)["parameters"]
+    width = 8 if trial.dtype == "float64" else 4
+    trained = width * (2 * _samples(trial) * units + parameters)
+    tested = width * 2 * trial.n_test * (trial.K or 1) * trial.width
+    return data + max(trained, tested)
+
+# %% ../nbs/13_experiments.ipynb #2e5a93d9
+def costly_cells(settings: Experiment) -> list[Cell]:
+    """The grid; for searches the trials of the longest path that each could take."""
+    grid = settings.grid()
+    if not hasattr(settings, "search"):
+        return grid
+    sizes = longest_path(settings.search())
+    return [
+        cell._replace(trial=replace(cell.trial, n=n)) for cell in grid for n in sizes
+    ]
+
+
+def longest_path(search) -> list[int]:
+    """The sizes tried if the answer is just below the limit of the search."""
+    sizes = []
+    while (n := search.ask()) is not None:
+        sizes.append(n)
+        last = search.c + search.step >= search.limit and math.isinf(search.r)
+        search.tell(0.0 if last else math.inf)
+    return sizes
+
+# %% ../nbs/13_experiments.ipynb #7ff08be4
+def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
+    """What a run from nothing costs, by method, after a measurement of some `seconds`.
+
+    Columns: trials; parameters of the smallest and the largest network; operations
+    (floating point); bytes of the largest group that trains together; core_hours, which
+    are hours of the device if that is a GPU.
+    """
+    check_above(0, seconds=seconds)
+    device = choose_device(settings.device)
+    cells = {cell.trial.id: cell for cell in costly_cells(settings)}.values()
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    lines = []
+    for method in methods:
+        trials = [cell.trial for cell in cells if cell.method == method]
+        lines.append(
+            {"method": method} | _cost_line(trials, seconds / len(methods), device)
+        )
+    return pd.DataFrame(lines).set_index("method")
+
+
+def _cost_line(trials: list, seconds: float, device: str) -> dict:
+    groups = plan(trials)
+    pace = calibrate(groups, seconds, device)
+    sizes = [trial_line(t)["parameters"] for t in trials if hasattr(t, "layers")]
+    return dict(
+        trials=len(trials),
+        smallest=min(sizes, default=math.nan),
+        largest=max(sizes, default=math.nan),
+        operations=sum(map(operations, trials)),
+        bytes=max(sum(map(memory, group)) for group in groups),
+        core_hours=pace * sum(t.estimate_seconds() for t in trials) / 3600,
+    )
+
 # %% ../nbs/13_experiments.ipynb #b1063e3a
 def results_folder(start: Path | None = None) -> Path:
     """The results/ folder of the checkout around `start`, or the working folder."""
@@ -320,7 +532,7 @@ def results_folder(start: Path | None = None) -> Path:
         f"recorded tables are in results/ of a checkout of modbook; {start} is in none"
     )
 
-# %% ../nbs/13_experiments.ipynb #e59de469
+# %% ../nbs/13_experiments.ipynb #aea8e7c2
 def rank(column: pd.Series) -> pd.Series:
     """What to sort a column by: methods stand in the order of METHODS."""
     if column.name != "method":
@@ -329,11 +541,37 @@ def rank(column: pd.Series) -> pd.Series:
     return column.map(lambda m: (known.index(m) if m in known else len(known), m))
 
 
-def record(name: str, table: pd.DataFrame, folder: Path | None = None) -> Path:
-    """Merge labelled rows into results/NAME/rows.csv and return its path."""
+def one_protocol(table: pd.DataFrame, what: object) -> None:
+    """Raise ValueError if rows of several protocols stand side by side at a scale."""
+    if "protocol" not in table:
+        return
+    for scale, some in table.groupby("scale"):
+        protocols = sorted(map(int, some.protocol.unique()))
+        if len(protocols) > 1:
+            raise ValueError(
+                f"{what} would mix rows of protocols {protocols} at scale {scale}: "
+                "their losses are not comparable; replace=True (--replace) keeps "
+                "only those of the newest"
+            )
+
+
+def newest_protocol(table: pd.DataFrame) -> pd.DataFrame:
+    """At each scale the rows of the newest protocol alone."""
+    return table[table.protocol == table.groupby("scale").protocol.transform("max")]
+
+
+def record(
+    name: str, table: pd.DataFrame, folder: Path | None = None, replace: bool = False
+) -> Path:
+    """Merge labelled rows into results/NAME/rows.csv and return its path.
+
+    ValueError if that would mix protocols at a scale; `replace` drops the older rows.
+    """
     path = (folder or results_folder()) / name / "rows.csv"
     if path.exists():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+    table = newest_protocol(table) if replace else table
+    one_protocol(table, path)
     label = ["scale", "method", "architecture", "id"]
     table = table.drop_duplicates(label, keep="last")
     order = ["scale", "m", "k", "method", "architecture", "n", "seed"]
