@@ -483,7 +483,9 @@ exempt(
     TABLES,
     """
     bend best_rows calibrate claim_growth calibration_points choice
-    clearly_better combinations contrast exponential fewer figure2_answers figure2_curves figure2_table
+    bend best_rows calibrate claim_growth calibration_points choice
+    clearly_better combinations contrast exponential fewer figure2_answers
+    figure2_curves figure2_table
     figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
     growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
     judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
