@@ -26,7 +26,8 @@ setup(
     python_requires=f">={settings['min_python']}",
     install_requires=shlex.split(settings["requirements"]),
     extras_require={
-        name: shlex.split(settings[f"{name}_requirements"]) for name in ("cluster", "dev")
+        extra: shlex.split(settings[f"{extra}_requirements"])
+        for extra in ("images", "cluster", "sklearn", "dev")
     },
     entry_points={"console_scripts": shlex.split(settings["console_scripts"])},
     classifiers=[

@@ -409,9 +409,11 @@ def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
     expected = sum(trials[id].estimate_seconds() for id in rows.id)
     return rows.seconds.sum() / expected
 
-# %% ../nbs/13_experiments.ipynb #9c8bdb00
+# %% ../nbs/13_experiments.ipynb #cbb68a0a
 def shortened(trial, iterations: int):
     """The trial with fewer iterations of training and of the rule."""
+    if hasattr(trial, "shortened"):
+        return trial.shortened(iterations)
     if not hasattr(trial, "iterations"):
         return trial
     changes = dict(iterations=min(iterations, trial.iterations))
