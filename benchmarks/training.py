@@ -1,145 +1,283 @@
-"""What batching buys: ratios against plain torch, measured in one run on one thread.
+"""Training many networks: the engine and its peers, on all cores, measured in one run.
 
-    python benchmarks/training.py
+    python benchmarks/training.py                # the table, printed and recorded
+    python benchmarks/training.py --jax PYTHON   # with JAX from another environment
 
-Each line gives the median time of both sides and their ratio (above 1: ours is faster).
-Run it on an idle machine. Both sides compute the same thing; the notebooks check that.
+Every contender trains networks of one shape with full-batch Adam in float32. Each is
+measured twice, as one process with a thread a core and as one process a core, and the
+better way counts. Run it on an idle machine. JAX and optax are installed for the
+benchmark alone, into an environment under _build/.
 """
 
+import argparse
+import csv
 import itertools
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
+import venv
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
+SHAPES = [
+    (100, 8, 3),
+    (1000, 8, 7),
+    (1000, 32, 5),
+    (1000, 128, 7),
+    (10_000, 32, 5),
+    (10_000, 128, 7),
+]  # n, width, layers
+M = 5  # inputs
+CONTENDERS = {
+    "plain": "torch.nn, one network at a time",
+    "func": "torch.func, vmap",
+    "jax": "JAX, vmap and jit, optax",
+    "modbook": "modbook",
+}
+FOLDER = Path(__file__).parents[1]
 
-from modbook.kernel_init import DirectionKernel, MinimumNorm, gradient
-from modbook.models import Modular, Monolithic, random_projections
-from modbook.training import train
 
-SHAPES = [(100, 8, 3, 64), (1000, 8, 7, 16), (1000, 32, 5, 8), (10_000, 32, 5, 1)]
+def sizes(width: int, layers: int) -> list[int]:
+    return [M, *[width] * (layers - 1), 1]
 
 
-def median_ms(step: Callable[[], object], repeats: int = 7) -> float:
-    """Median milliseconds of a call, after one to warm up."""
-    step()
+def operations(n: int, width: int, layers: int) -> int:
+    """Floating-point operations of the matrix products of one training step."""
+    products = [2 * n * i * o for i, o in itertools.pairwise(sizes(width, layers))]
+    return 3 * sum(products) - products[0]
+
+
+def replicas(n: int, width: int) -> list[int]:
+    """Numbers of networks at once to try, as far as a large cache goes."""
+    return [R for R in (1, 4, 16, 64, 256) if R == 1 or R * n * width <= 2**21]
+
+
+# Each contender: (n, width, layers, R) -> a function that makes k training steps.
+
+
+def plain(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
+    import torch
+    from torch import nn
+
+    parts = [
+        part
+        for i, o in itertools.pairwise(sizes(width, layers))
+        for part in (nn.Linear(i, o), nn.ReLU())
+    ]
+    net = nn.Sequential(*parts[:-1])
+    X, y = torch.randn(n, M), torch.randn(n, 1)
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+
+    def steps(k):
+        for _ in range(k):
+            adam.zero_grad()
+            nn.functional.mse_loss(net(X), y).backward()
+            adam.step()
+
+    return steps
+
+
+def func(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
+    import torch
+    from torch import nn
+    from torch.func import functional_call, grad, stack_module_state, vmap
+
+    def network():
+        parts = [
+            part
+            for i, o in itertools.pairwise(sizes(width, layers))
+            for part in (nn.Linear(i, o), nn.ReLU())
+        ]
+        return nn.Sequential(*parts[:-1])
+
+    parameters, _ = stack_module_state([network() for _ in range(R)])
+    X, y, base = torch.randn(R, n, M), torch.randn(R, n, 1), network().to("meta")
+
+    def loss(parameters, X, y):
+        return nn.functional.mse_loss(functional_call(base, parameters, (X,)), y)
+
+    slopes = vmap(grad(loss))
+    adam = torch.optim.Adam(parameters.values(), lr=0.01, fused=True)
+
+    def steps(k):
+        for _ in range(k):
+            for name, slope in slopes(parameters, X, y).items():
+                parameters[name].grad = slope
+            adam.step()
+
+    return steps
+
+
+def jax(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
+    import jax
+    import optax
+    from jax import numpy as jnp
+
+    keys = jax.random.split(jax.random.key(0), 2 * layers)
+    shapes = itertools.pairwise(sizes(width, layers))
+    parameters = [
+        (jax.random.normal(k, (R, i, o)) * i**-0.5, jnp.zeros((R, o)))
+        for k, (i, o) in zip(keys, shapes, strict=False)
+    ]
+    X, y = jax.random.normal(keys[-1], (R, n, M)), jnp.ones((R, n, 1))
+
+    def loss(parameters, X, y):
+        for layer, (W, b) in enumerate(parameters):
+            X = X @ W + b
+            if layer < len(parameters) - 1:
+                X = jax.nn.relu(X)
+        return ((X - y) ** 2).mean()
+
+    adam = optax.adam(0.01)
+    state = adam.init(parameters)
+    slopes = jax.vmap(jax.grad(loss))
+
+    def step(_, carried):
+        parameters, state = carried
+        updates, state = adam.update(slopes(parameters, X, y), state)
+        return optax.apply_updates(parameters, updates), state
+
+    many = jax.jit(lambda k, carried: jax.lax.fori_loop(0, k, step, carried))
+
+    def steps(k):
+        jax.block_until_ready(many(k, (parameters, state)))
+
+    return steps
+
+
+def modbook(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
+    import numpy as np
+    import torch
+
+    from modbook.models import Monolithic
+    from modbook.training import train
+
+    rngs = [np.random.default_rng(r) for r in range(R)]
+    model = Monolithic(rngs, M, width, layers)
+    X, y = torch.randn(R, n, M), torch.randn(R, n, 1)
+    return lambda k: train(model, X, y, k)
+
+
+def milliseconds(steps: Callable[[int], None], R: int, least: float = 0.25) -> float:
+    """Median milliseconds a network and step, of runs that take `least` seconds."""
+    steps(1)
+    start = time.perf_counter()
+    steps(3)
+    k = max(3, round(least * 3 / (time.perf_counter() - start)))
     times = []
-    for _ in range(repeats):
+    for _ in range(5):
         start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
+        steps(k)
+        times.append((time.perf_counter() - start) / k / R)
     return 1e3 * statistics.median(times)
 
 
-def report(name: str, plain: float, ours: float) -> None:
-    print(f"{name:58} {plain:9.3f} ms {ours:9.3f} ms {plain / ours:7.1f}", flush=True)
+def measure(name: str, shape: tuple[int, int, int], core: int | None) -> None:
+    """In a process of its own: print the best time over numbers of replicas."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    if name != "jax":
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    tried = [1] if name == "plain" else replicas(*shape[:2])
+    times = {R: milliseconds(globals()[name](*shape, R), R) for R in tried}
+    best = min(times, key=times.get)
+    print(json.dumps([times[best], best]))
 
 
-def plain_network(m: int, width: int, layers: int) -> nn.Sequential:
-    sizes = [m, *[width] * (layers - 1), 1]
-    parts = [
-        part
-        for i, o in itertools.pairwise(sizes)
-        for part in (nn.Linear(i, o), nn.ReLU())
+def run(python: str, name: str, shape: tuple, cores: list[int | None]) -> tuple:
+    """Milliseconds a network and step with one process for each of `cores`, and R."""
+    code = [python, __file__, "--measure", name, *map(str, shape)]
+    tasks = [
+        subprocess.Popen(
+            code + ([] if core is None else [str(core)]),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for core in cores
     ]
-    return nn.Sequential(*parts[:-1])
+    found = [json.loads(task.communicate()[0].splitlines()[-1]) for task in tasks]
+    return 1 / sum(1 / time for time, _ in found), found[0][1]
 
 
-def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
-    adam = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(iterations):
-        adam.zero_grad()
-        nn.functional.mse_loss(net(X), y).backward()
-        adam.step()
+def environment(python: str | None) -> str:
+    """A Python that has JAX and optax."""
+    if python:
+        return python
+    folder = FOLDER / "_build" / "benchmark-env"
+    if not folder.exists():
+        venv.create(folder, with_pip=True)
+        install = [folder / "bin" / "python", "-m", "pip", "install", "-q"]
+        subprocess.run([*install, "jax", "optax"], check=True)
+    return str(folder / "bin" / "python")
 
 
-def monolithic(n: int, width: int, layers: int, R: int, iterations: int = 20) -> None:
-    """One network at a time against R in one program, per network and iteration."""
-    X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
-    net = plain_network(5, width, layers)
-    model = Monolithic([np.random.default_rng(r) for r in range(R)], 5, width, layers)
-    plain = median_ms(lambda: train_plainly(net, X[0], y[0], iterations)) / iterations
-    ours = median_ms(lambda: train(model, X, y, iterations)) / iterations / R
-    report(
-        f"monolithic, n={n}, width={width}, layers={layers}, {R} at once", plain, ours
-    )
+def processor_rate() -> float:
+    """Floating-point operations a second of float32 matrix products, on all cores."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    A = torch.randn(3000, 3000)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        A @ A
+        times.append(time.perf_counter() - start)
+    return 2 * 3000**3 / statistics.median(times)
 
 
-class PlainModular(nn.Module):
-    """A modular network as one would write it: a list of networks and a sum."""
-
-    def __init__(self, m: int, K: int, width: int, layers: int):
-        super().__init__()
-        self.nets = nn.ModuleList(plain_network(1, width, layers) for _ in range(K))
-        self.U = nn.Parameter(torch.randn(m, K))
-
-    def forward(self, X):
-        Z = X @ self.U
-        outputs = [net(Z[:, j, None]) for j, net in enumerate(self.nets)]
-        return sum(outputs) / len(outputs) ** 0.5
-
-
-def modular(n: int, K: int, iterations: int = 5) -> None:
-    """A list of K modules against one batched program, per iteration."""
-    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), [np.random.default_rng(0)]
-    net = PlainModular(8, K, 8, 3)
-    model = Modular(rngs, random_projections(rngs, K, 8), 8, 3)
-    plain = median_ms(lambda: train_plainly(net, X[0], y[0], iterations)) / iterations
-    ours = median_ms(lambda: train(model, X, y, iterations)) / iterations
-    report(f"modular, n={n}, {K} modules of width 8", plain, ours)
-
-
-def plain_kernel(U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-    """Eqn 73 for one module, left to automatic differentiation."""
-    u, v = U
-    s = X @ u / (v @ u)
-    rest = X - s[:, None] * v
-    across = (rest[:, None] - rest[None]).square().sum(-1)
-    return (-0.5 * (s[:, None] - s) ** 2).exp() + (-0.5 * across).exp()
-
-
-def rule(K: int, b: int = 128, m: int = 10) -> None:
-    """A step of Algorithm 1 on K modules: autograd module by module, against ours."""
-    rng = np.random.default_rng(0)
-    U = torch.as_tensor(np.stack([[DirectionKernel().start(rng, m)] for _ in range(K)]))
-    X = torch.as_tensor(rng.standard_normal((K, b, m)))
-    y = torch.as_tensor(rng.standard_normal((K, b, 1)))
-
-    def plainly():
-        for j in range(K):
-            u = U[j, 0].clone().requires_grad_()
-            kernel = plain_kernel(u, X[j]) + 1e-3 * torch.eye(b, dtype=u.dtype)
-            (y[j] * torch.linalg.solve(kernel, y[j])).sum().backward()
-
-    def automatic():
-        u = U.clone().requires_grad_()
-        kernels = torch.stack([plain_kernel(u[j, 0], X[j]) for j in range(K)])
-        MinimumNorm.apply(kernels, y, 1e-3)[0].sum().backward()
-
-    ours = median_ms(lambda: gradient(DirectionKernel(), U, X, y, 1e-3))
-    report(f"Algorithm 1, {K} modules: autograd all the way", median_ms(plainly), ours)
-    report(f"Algorithm 1, {K} modules: only our solve", median_ms(automatic), ours)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jax", metavar="PYTHON", help="an environment with JAX")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        name, n, width, layers, *core = given.measure
+        measure(name, (int(n), int(width), int(layers)), int(*core) if core else None)
+        return
+    pythons = {name: sys.executable for name in CONTENDERS}
+    pythons["jax"] = environment(given.jax)
+    cores, rate, lines = sorted(os.sched_getaffinity(0)), processor_rate(), []
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s on {len(cores)} cores")
+    for shape in SHAPES:
+        plain_ms = None
+        for name in CONTENDERS:
+            ways = [run(pythons[name], name, shape, way) for way in ([None], cores)]
+            best = min(ways)
+            line = dict(zip(("n", "width", "layers"), shape, strict=True), name=name)
+            line |= dict(threads_ms=ways[0][0], processes_ms=ways[1][0], R=best[1])
+            plain_ms = plain_ms or best[0]
+            line |= dict(ms=best[0], faster=plain_ms / best[0])
+            line["share"] = operations(*shape) / best[0] * 1e3 / rate
+            lines.append(line)
+            print(
+                f"n={shape[0]:6} width={shape[1]:3} layers={shape[2]}  "
+                f"{CONTENDERS[name]:32} {best[0]:9.4f} ms {line['faster']:6.1f} x "
+                f"{line['share']:5.0%} of the processor",
+                flush=True,
+            )
+    record(lines, rate)
 
 
-def layout(n: int = 2000, copies: int = 40, width: int = 8) -> None:
-    """A hidden layer and its gradient, samples first against features first."""
-    W = torch.randn(copies, width, width, requires_grad=True)
-    last = torch.randn(copies, n, width, requires_grad=True)
-    first = torch.randn(copies, width, n, requires_grad=True)
-    plain = median_ms(lambda: torch.bmm(last, W).relu().sum().backward())
-    ours = median_ms(lambda: torch.bmm(W.mT, first).relu().sum().backward())
-    report(f"layout: {copies} layers of width {width}, n={n}", plain, ours)
+def record(lines: list[dict], rate: float) -> None:
+    from modbook.store import provenance
+
+    folder = FOLDER / "results" / "speed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "training.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, lines[0])
+        table.writeheader()
+        table.writerows(
+            {k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}
+            for line in lines
+        )
+    about = provenance() | dict(gflops=round(rate / 1e9, 1))
+    (folder / "training.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(f"{'per network and iteration':58} {'plain':>12} {'ours':>12} {'ratio':>7}")
-    for shape in SHAPES:
-        monolithic(*shape)
-    modular(1000, 40)
-    modular(10_000, 40)
-    layout()
-    rule(5)
-    rule(50)
+    main()

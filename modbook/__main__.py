@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #671bc8cf
+# %% ../nbs/21_cli.ipynb #b97935ce
 import argparse
 import ast
 import os
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pandas as pd
 
@@ -63,7 +63,7 @@ def as_python(text: str):
     except (ValueError, SyntaxError):
         return text
 
-# %% ../nbs/21_cli.ipynb #1662ca19
+# %% ../nbs/21_cli.ipynb #c7ca36cb
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with an example in each help text."""
     parser = argparse.ArgumentParser(
@@ -82,7 +82,7 @@ def _command(commands, name: str, text: str, examples: str) -> argparse.Argument
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        epilog="examples:\n" + dedent(examples).rstrip(),
+        epilog="examples:\n" + indent(dedent(examples).rstrip(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -309,7 +309,7 @@ def cost_lines(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
 
-# %% ../nbs/21_cli.ipynb #c047c6c1
+# %% ../nbs/21_cli.ipynb #b51e5032
 def status_command(arguments: argparse.Namespace) -> int:
     """Print how far an experiment is, or all that a store was asked for."""
     if arguments.what in EXPERIMENTS:
@@ -360,7 +360,7 @@ def state_line(settings: Experiment, store: Reader) -> dict:
 
 
 def as_settings(name: str, values: dict, path: Path) -> Experiment | None:
-    """What a store was asked for; None, with a line that says so, if that is unknown."""
+    """What a store was asked for; None, with a line that says so, if unknown."""
     try:
         return EXPERIMENTS[name](**values, store=str(path))
     except (KeyError, TypeError, ValueError):

@@ -5,9 +5,10 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations', 'method_trial', 'Cell', 'Experiment', 'Sweep',
            'check_type', 'check_types', 'check_range', 'check_parameters', 'read_parameters', 'plan_table',
            'trial_line', 'label', 'run_experiment', 'own_settings', 'summarise', 'readable', 'origins', 'reach',
-           'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'calibrate', 'operations', 'memory',
-           'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rank', 'one_protocol', 'newest_protocol',
-           'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
+           'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative',
+           'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rank',
+           'one_protocol', 'newest_protocol', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question',
+           'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #311a2f11
 import math
@@ -95,7 +96,7 @@ class Cell(NamedTuple):
     architecture: str  # width x layers of the experiment
     trial: Trial
 
-# %% ../nbs/13_experiments.ipynb #b8d1998d
+# %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
 class Experiment:
     """Settings that every experiment has; its own come in a subclass.
@@ -381,13 +382,15 @@ def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
     expected = sum(trials[id].estimate_seconds() for id in rows.id)
     return rows.seconds.sum() / expected
 
-# %% ../nbs/13_experiments.ipynb #61aa6f6f
+# %% ../nbs/13_experiments.ipynb #9c8bdb00
 def shortened(trial, iterations: int):
     """The trial with fewer iterations of training and of the rule."""
     if not hasattr(trial, "iterations"):
         return trial
     changes = dict(iterations=min(iterations, trial.iterations))
     changes |= {n: 0 for n in ("checkpoints", "held_out") if getattr(trial, n, 0)}
+    if hasattr(trial, "n_test"):
+        changes["n_test"] = min(trial.n_test, 100)
     if getattr(trial, "rule", None) is not None:
         steps = min(iterations, trial.rule.steps)
         changes["rule"] = replace(trial.rule, steps=steps)
@@ -401,21 +404,28 @@ def run_time(group: list, iterations: int, device: str) -> tuple[float, float]:
     short[0].run(short, device)
     return time.perf_counter() - started, sum(t.estimate_seconds() for t in short)
 
-# %% ../nbs/13_experiments.ipynb #7579ce92
+# %% ../nbs/13_experiments.ipynb #3c6fb8a8
+def step_cost(group: list) -> float:
+    """The estimated seconds of one more iteration of a group."""
+    one, two = (sum(shortened(t, i).estimate_seconds() for t in group) for i in (1, 2))
+    return max(two - one, 1e-6)
+
+
+def representative(groups: list[list], seconds: float) -> list:
+    """The group with the largest iterations of which a few fit into the time."""
+    fitting = [group for group in groups if 3 * step_cost(group) <= seconds]
+    if not fitting:
+        return min(groups, key=step_cost)
+    return max(fitting, key=step_cost)
+
+
 def calibrate(groups: list[list], seconds: float, device: str) -> float:
-    """The true cost by the estimated one, of the largest groups that fit."""
-    each = lambda group, i: sum(shortened(t, i).estimate_seconds() for t in group)  # noqa: E731
-    per_step = {id(g): each(g, 2) - each(g, 1) for g in groups}
-    fitting = [g for g in groups if 4 * per_step[id(g)] <= seconds]
-    if fitting:
-        group = max(fitting, key=lambda group: per_step[id(group)])
-    else:
-        group = min(groups, key=lambda group: per_step[id(group)])
-    more = max(2, min(500, round(seconds / max(per_step[id(group)], 1e-6))))
+    """The true cost by the estimated one, of the largest group that fits."""
+    group = representative(groups, seconds)
+    more = max(2, min(500, round(seconds / step_cost(group))))
     run_time(group, 1, device)  # the first run pays for what is loaded and allocated
-    (short, short_estimate), (long, long_estimate) = (
-        run_time(group, i, device) for i in (1, 1 + more)
-    )
+    short, short_estimate = run_time(group, 1, device)
+    long, long_estimate = run_time(group, 1 + more, device)
     if long > short and long_estimate > short_estimate:
         return (long - short) / (long_estimate - short_estimate)
     return long / long_estimate
@@ -475,9 +485,9 @@ def longest_path(search) -> list[int]:
         search.tell(0.0 if last else math.inf)
     return sizes
 
-# %% ../nbs/13_experiments.ipynb #4a6c32d0
+# %% ../nbs/13_experiments.ipynb #7ff08be4
 def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
-    """What a run from nothing costs, by method, after a measurement of about `seconds`.
+    """What a run from nothing costs, by method, after a measurement of some `seconds`.
 
     Columns: trials; parameters of the smallest and the largest network; operations
     (floating point); bytes of the largest group that trains together; core_hours, which
@@ -491,7 +501,7 @@ def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     for method in methods:
         trials = [cell.trial for cell in cells if cell.method == method]
         lines.append(
-            {"method": method} | _cost_line(trials, seconds / 3 / len(methods), device)
+            {"method": method} | _cost_line(trials, seconds / len(methods), device)
         )
     return pd.DataFrame(lines).set_index("method")
 
@@ -520,7 +530,7 @@ def results_folder(start: Path | None = None) -> Path:
         f"recorded tables are in results/ of a checkout of modbook; {start} is in none"
     )
 
-# %% ../nbs/13_experiments.ipynb #35b89972
+# %% ../nbs/13_experiments.ipynb #aea8e7c2
 def rank(column: pd.Series) -> pd.Series:
     """What to sort a column by: methods stand in the order of METHODS."""
     if column.name != "method":
@@ -534,7 +544,7 @@ def one_protocol(table: pd.DataFrame, what: object) -> None:
     if "protocol" not in table:
         return
     for scale, some in table.groupby("scale"):
-        protocols = sorted(some.protocol.unique())
+        protocols = sorted(map(int, some.protocol.unique()))
         if len(protocols) > 1:
             raise ValueError(
                 f"{what} would mix rows of protocols {protocols} at scale {scale}: "

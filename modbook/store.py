@@ -3,10 +3,12 @@
 # %% auto #0
 __all__ = ['DAMAGED', 'TROUBLE', 'SCHEMA', 'TABLES', 'SIGNATURE', 'ORIGIN', 'LOSSES', 'hardware', 'commit', 'provenance',
            'Driver', 'lock_path', 'driver_of', 'take_lock', 'free_lock', 'plain_errors', 'create', 'read_schema',
-           'upgrade', 'insert', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store', 'Merged', 'difference',
-           'merge', 'count_protocols', 'rebuild', 'shape_of', 'true_id', 'faults', 'check', 'say']
+           'upgrade', 'insert', 'no_collecting', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
+           'Merged', 'difference', 'merge', 'count_protocols', 'rebuild', 'shape_of', 'true_id', 'faults', 'check',
+           'tried_records', 'say']
 
-# %% ../nbs/11_store.ipynb #75eb6fcc
+# %% ../nbs/11_store.ipynb #8e5be85d
+import gc
 import json
 import math
 import os
@@ -124,7 +126,7 @@ def _read_driver(file) -> Driver:
     except (ValueError, TypeError):  # it has the lock, but has not signed yet
         return Driver(0, "?", "just now")
 
-# %% ../nbs/11_store.ipynb #a9c1f7b6
+# %% ../nbs/11_store.ipynb #8caf364c
 def take_lock(path: str | Path):
     """Lock a store for this process and return the open lock file.
 
@@ -133,21 +135,36 @@ def take_lock(path: str | Path):
     name, real = lock_path(path), Path(path).resolve()
     for pause in (0.02, 0.1, 0):
         try:
-            file = name.open("a+")
+            file, driver = _try_lock(name)
         except OSError as error:
             raise OSError(f"store: cannot write beside {real}: {error}") from None
-        if _locked(file):
-            if _is_at(file, name):
-                return _sign(file)
-            driver = "others that come and go"
-        else:
-            driver = _read_driver(file)
-        file.close()
+        if driver is None:
+            return file
         time.sleep(pause)
     raise OSError(
         f"store: {real} is in use by {driver}; wait for it, or give this run "
         "a store of its own (--store) and join the two with `modbook merge`"
     )
+
+
+def _try_lock(name: Path) -> tuple:
+    """The open lock file and None, or None and who has it."""
+    file = name.open("ab+", buffering=0)
+    try:
+        if not _locked(file):
+            driver = _read_driver(file)
+        elif not _is_at(file, name):
+            driver = "others that come and go"
+        else:
+            mine = Driver(os.getpid(), socket.gethostname(), time.strftime("%F %T"))
+            file.truncate(0)
+            file.write(json.dumps(mine).encode())
+            return file, None
+    except OSError:
+        free_lock(file)
+        raise
+    file.close()
+    return None, driver
 
 
 def _is_at(file, name: Path) -> bool:
@@ -158,22 +175,13 @@ def _is_at(file, name: Path) -> bool:
         return False
 
 
-def _sign(file):
-    """Write who holds the lock."""
-    mine = Driver(os.getpid(), socket.gethostname(), time.strftime("%F %T"))
-    file.truncate(0)
-    file.write(json.dumps(mine))
-    file.flush()
-    return file
-
-
 def free_lock(file) -> None:
     """Remove the lock file and give the lock back."""
     with suppress(OSError):
         os.unlink(file.name)
     file.close()
 
-# %% ../nbs/11_store.ipynb #7fbf439f
+# %% ../nbs/11_store.ipynb #0541367c
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 TROUBLE = {
     "SQLITE_FULL": "no space is left; free some",
@@ -187,6 +195,8 @@ def plain_errors(path: Path) -> Iterator[None]:
     """Turn errors of SQLite into a ValueError or OSError that says what to do."""
     try:
         yield
+    except json.JSONDecodeError as error:
+        raise ValueError(f"store: {path} is damaged: a row has {error}") from None
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(DAMAGED):
@@ -227,7 +237,7 @@ def create(path: Path) -> None:
         db.close()
     part.replace(path)
 
-# %% ../nbs/11_store.ipynb #69e7acb4
+# %% ../nbs/11_store.ipynb #9b4ca1e9
 def read_schema(db: sqlite3.Connection, path: Path) -> int:
     """The schema of an open store; ValueError if it is none that can be read here."""
     schema = db.execute("PRAGMA user_version").fetchone()[0]
@@ -244,15 +254,13 @@ def read_schema(db: sqlite3.Connection, path: Path) -> int:
 
 
 def upgrade(db: sqlite3.Connection) -> None:
-    """Bring a store of schema 1 up to date, as a whole or not at all."""
-    with db:
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("ALTER TABLE rows RENAME TO old")
-        for command in TABLES:
-            db.execute(command)
-        old = db.execute("SELECT row FROM old ORDER BY rowid").fetchall()
-        insert(db, (json.loads(row) for (row,) in old))
-        db.execute("DROP TABLE old")
+    """Bring a store of schema 1 up to date, within a transaction of the caller."""
+    db.execute("ALTER TABLE rows RENAME TO old")
+    for command in TABLES:
+        db.execute(command)
+    old = db.execute("SELECT row FROM old ORDER BY rowid").fetchall()
+    insert(db, (json.loads(row) for (row,) in old))
+    db.execute("DROP TABLE old")
 
 # %% ../nbs/11_store.ipynb #612ca64f
 def insert(db: sqlite3.Connection, rows: Iterable[Mapping]) -> None:
@@ -269,7 +277,20 @@ def insert(db: sqlite3.Connection, rows: Iterable[Mapping]) -> None:
         db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", values)
         db.execute("DELETE FROM failures WHERE id = ?", values[:1])
 
-# %% ../nbs/11_store.ipynb #5fa7bef2
+# %% ../nbs/11_store.ipynb #2ccc075e
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Leave the garbage: with many small lists, looking for it doubles the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@no_collecting()
 def table_of(
     kept: Sequence[tuple[int, str]], names: Mapping[int, list]
 ) -> pd.DataFrame:
@@ -302,7 +323,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
         db.execute("PRAGMA query_only = ON")
     return db
 
-# %% ../nbs/11_store.ipynb #55e766be
+# %% ../nbs/11_store.ipynb #f60a9387
 class Reader:
     """The rows of a store that exists; a context manager.
 
@@ -356,18 +377,21 @@ class Reader:
         """The rows of the given trials that are there, in their order."""
         ids = dict.fromkeys(trial.id for trial in trials)
         stored, names = read_rows(self, ids)
-        return table_of([stored[id] for id in ids if id in stored], names)
+        with plain_errors(self.path):
+            return table_of([stored[id] for id in ids if id in stored], names)
 
     def all_rows(self) -> pd.DataFrame:
         """Every row, in the order of their arrival, of whatever protocol."""
         stored, names = read_rows(self)
-        return table_of(list(stored.values()), names)
+        with plain_errors(self.path):
+            return table_of(list(stored.values()), names)
 
     def records(self) -> Iterator[tuple[str, dict]]:
         """Every id with its row as the dictionary that it was."""
         stored, names = read_rows(self)
-        for id, (layout, text) in stored.items():
-            yield id, dict(zip(names[layout], json.loads(text), strict=True))
+        with plain_errors(self.path):
+            for id, (layout, text) in stored.items():
+                yield id, dict(zip(names[layout], json.loads(text), strict=True))
 
     def failures(self) -> pd.DataFrame:
         """Trials that raised: id, parameters (a dictionary), traceback, time."""
@@ -425,7 +449,7 @@ def _read_old(store: Reader) -> tuple[dict, dict]:
         stored[id] = layout, json.dumps(list(row.values()))
     return stored, {layout: list(names) for names, layout in numbers.items()}
 
-# %% ../nbs/11_store.ipynb #4046b29b
+# %% ../nbs/11_store.ipynb #ada422b3
 class Store(Reader):
     """A store that this process alone writes; created if missing.
 
@@ -446,9 +470,11 @@ class Store(Reader):
         if not self.path.exists():
             with plain_errors(self.path):
                 create(self.path.resolve())
+        if not os.access(self.path, os.W_OK):
+            raise OSError(f"store: cannot write {self.path}: it is read-only")
         super()._open()
-        with self._transaction():  # fails if the file is read-only
-            if self.schema < SCHEMA:
+        if self.schema < SCHEMA:
+            with self._transaction():
                 upgrade(self.db)
         self.schema = SCHEMA
 
@@ -609,7 +635,7 @@ def faults(id: str, row: Mapping, known: str | None, protocols: Iterable) -> lis
             found.append(f"{name} is not finite, though training did not diverge")
     return found
 
-# %% ../nbs/11_store.ipynb #14648166
+# %% ../nbs/11_store.ipynb #f05c191d
 def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
     """What is wrong with a store, in sentences; an empty list if nothing is.
 
@@ -618,7 +644,10 @@ def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
     told = [text for (text,) in store._all("PRAGMA integrity_check")]
     found = {} if told == ["ok"] else {f"the file: {text}": [] for text in told}
     trials = {}
-    for id, row in store.records():
+    for id, row in tried_records(store):
+        if row is None:
+            found.setdefault("the row is not readable", []).append(id)
+            continue
         known = true_id(row, kinds)
         for text in faults(id, row, known, kinds.values()):
             found.setdefault(text, []).append(id)
@@ -626,6 +655,16 @@ def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
     for ids in (ids for ids in trials.values() if len(ids) > 1):
         found.setdefault("several rows for one trial", []).extend(ids)
     return [say(text, ids) for text, ids in found.items()]
+
+
+def tried_records(store: Reader) -> Iterator[tuple[str, dict | None]]:
+    """Every id with its row, None for one that cannot be read."""
+    stored, names = read_rows(store)
+    for id, (layout, text) in stored.items():
+        try:
+            yield id, dict(zip(names[layout], json.loads(text), strict=True))
+        except (KeyError, TypeError, ValueError):
+            yield id, None
 
 
 def say(text: str, ids: Sequence[str]) -> str:

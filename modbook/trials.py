@@ -5,12 +5,13 @@ __all__ = ['PROTOCOL', 'STARTS', 'DTYPES', 'DEFAULTS', 'TASK', 'NETWORK', 'Rule'
            'draw_data', 'apply_rule', 'starting_projections', 'build', 'directions', 'evaluate', 'run', 'check_alike',
            'estimate_seconds', 'together']
 
-# %% ../nbs/09_trials.ipynb #32f95b37
+# %% ../nbs/09_trials.ipynb #db510d5d
 import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Rule(Descent):
         super().__post_init__()
         check_above(0, sigma=self.sigma)
 
-# %% ../nbs/09_trials.ipynb #fccecccb
+# %% ../nbs/09_trials.ipynb #20a900dd
 STARTS = ("random", "algorithm1", "oracle")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -89,7 +90,7 @@ class Trial:
                 object.__setattr__(self, field.name, value.item())
         check_trial(self)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A hash of the protocol and of all parameters that are not the default."""
         mine = {n: v for n, v in self.parameters().items() if v != DEFAULTS.get(n, {})}
@@ -99,7 +100,7 @@ class Trial:
     def parameters(self) -> dict:
         """The trial as one flat dictionary, those of the rule with a prefix."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rule"}
-        rule = {} if self.rule is None else asdict(self.rule)
+        rule = {} if self.rule is None else vars(self.rule)
         return flat | {f"rule_{name}": value for name, value in rule.items()}
 
     def estimate_seconds(self) -> float:

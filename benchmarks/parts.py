@@ -1,0 +1,249 @@
+"""What each idea in the engine is worth: two ways to the same thing, on one thread.
+
+    python benchmarks/parts.py
+
+Each line gives the median time of both and their ratio (above 1: the engine is faster).
+Run it on an idle machine. The notebooks check that both ways agree.
+"""
+
+import csv
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from modbook import training
+from modbook.kernel_init import DirectionKernel, MinimumNorm, gradient
+from modbook.models import Modular, Monolithic, random_projections
+from modbook.store import provenance
+from modbook.training import Gradient, train
+
+Way = Callable[[], object]
+Pair = tuple[str, str, Way, Way]  # what, against what, the engine's way, the other
+
+
+def median_ms(step: Way, repeats: int = 15) -> float:
+    """Median milliseconds of a call, after one to warm up."""
+    step()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def generators(R: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(r) for r in range(R)]
+
+
+def plain_network(m: int, width: int, layers: int) -> nn.Sequential:
+    sizes = [m, *[width] * (layers - 1), 1]
+    parts = [
+        part
+        for i, o in itertools.pairwise(sizes)
+        for part in (nn.Linear(i, o), nn.ReLU())
+    ]
+    return nn.Sequential(*parts[:-1])
+
+
+class PlainModular(nn.Module):
+    """A modular network as one would write it: a list of networks and a sum."""
+
+    def __init__(self, m: int, K: int, width: int, layers: int):
+        super().__init__()
+        self.nets = nn.ModuleList(plain_network(1, width, layers) for _ in range(K))
+        self.U = nn.Parameter(torch.randn(m, K))
+
+    def forward(self, X):
+        Z = X @ self.U
+        outputs = [net(Z[:, j, None]) for j, net in enumerate(self.nets)]
+        return sum(outputs) / len(outputs) ** 0.5
+
+
+def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(iterations):
+        adam.zero_grad()
+        nn.functional.mse_loss(net(X), y).backward()
+        adam.step()
+
+
+def modular(n: int, K: int = 40, iterations: int = 5) -> Pair:
+    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
+    net = PlainModular(8, K, 8, 3)
+    model = Modular(rngs, random_projections(rngs, K, 8), 8, 3)
+    return (
+        f"{K} modules of width 8, n = {n}: one program",
+        "a list of networks",
+        lambda: train(model, X, y, iterations),
+        lambda: train_plainly(net, X[0], y[0], iterations),
+    )
+
+
+def by_hand(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
+    X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
+    model = Monolithic(generators(R), 5, width, layers)
+    automatic = Monolithic(generators(R), 5, width, layers)
+    slopes = Gradient(model, n)
+    columns = slopes.arrange(X, y)
+    return (
+        f"gradient by hand, n = {n}, width {width}",
+        "automatic differentiation",
+        torch.no_grad()(lambda: slopes(*columns)),
+        lambda: (automatic(X) - y).square().mean().backward(),
+    )
+
+
+def one_vector(R: int = 4) -> Pair:
+    model = Monolithic(generators(R), 5, 32, 5)
+    pieces = [nn.Parameter(p.detach().clone()) for p in model.parameters()]
+    for piece in pieces:
+        piece.grad = torch.ones_like(piece)
+    vector = Gradient(model, 100).vector
+    whole, parts = torch.optim.Adam([vector], fused=True), torch.optim.Adam(pieces)
+    return "Adam on one vector", "on a list of tensors", whole.step, parts.step
+
+
+def layout(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
+    W, last = torch.randn(copies, width, width), torch.randn(copies, n, width)
+    first = last.mT.contiguous()
+    rows, columns = torch.empty_like(last), torch.empty_like(first)
+    return (
+        f"samples in columns, width {width}",
+        "samples in rows",
+        lambda: torch.bmm(W.mT, first, out=columns),
+        lambda: torch.bmm(last, W, out=rows),
+    )
+
+
+def bias(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
+    W, h = torch.randn(copies, width + 1, width), torch.ones(copies, width + 1, n)
+    narrow, b = h[:, :-1].contiguous(), W[:, -1:].mT
+    out = torch.empty_like(narrow)
+    return (
+        "a row of ones for the bias",
+        "the bias added",
+        lambda: torch.bmm(W.mT, h, out=out),
+        lambda: torch.baddbmm(b, W[:, :-1].mT, narrow, out=out),
+    )
+
+
+def chunks(floats: int, n: int = 10_000, K: int = 40) -> Pair:
+    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
+    usual = training.CACHE_FLOATS
+
+    def way(size):
+        training.CACHE_FLOATS = size
+        slopes = Gradient(Modular(rngs, random_projections(rngs, K, 8), 8, 3), n)
+        training.CACHE_FLOATS = usual
+        columns = slopes.arrange(X, y)
+        return torch.no_grad()(lambda: slopes(*columns))
+
+    name = f"2^{usual.bit_length() - 1} activations in one go, n = {n}"
+    return name, f"2^{floats.bit_length() - 1}", way(usual), way(floats)
+
+
+def plain_kernel(U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    """Eqn 73 for one module, left to automatic differentiation."""
+    u, v = U
+    s = X @ u / (v @ u)
+    rest = X - s[:, None] * v
+    across = (rest[:, None] - rest[None]).square().sum(-1)
+    return (-0.5 * (s[:, None] - s) ** 2).exp() + (-0.5 * across).exp()
+
+
+def rule_data(K: int, b: int = 128, m: int = 10) -> tuple[torch.Tensor, ...]:
+    rng = np.random.default_rng(0)
+    starts = np.stack([[DirectionKernel().start(rng, m)] for _ in range(K)])
+    draws = starts, rng.standard_normal((K, b, m)), rng.standard_normal((K, b, 1))
+    return tuple(torch.as_tensor(draw) for draw in draws)
+
+
+def rule(K: int) -> Pair:
+    U, X, y = rule_data(K)
+
+    def ours():
+        for some in torch.arange(K).split(8):
+            gradient(DirectionKernel(), U[some], X[some], y[some], 1e-3)
+
+    def plainly():
+        eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
+        for j in range(K):
+            u = U[j, 0].clone().requires_grad_()
+            solved = torch.linalg.solve(plain_kernel(u, X[j]) + eye, y[j])
+            (y[j] * solved).sum().backward()
+
+    return f"Algorithm 1, {K} modules", "autograd, module by module", ours, plainly
+
+
+def groups(K: int = 48) -> Pair:
+    U, X, y = rule_data(K)
+
+    def way(size):
+        parts = torch.arange(K).split(size)
+        kernel = DirectionKernel()
+        return lambda: [gradient(kernel, U[p], X[p], y[p], 1e-3) for p in parts]
+
+    return "Algorithm 1, 8 modules at once", f"{K} at once", way(8), way(K)
+
+
+def solver(K: int = 8) -> Pair:
+    U, X, y = rule_data(K)
+    with torch.no_grad():
+        kernels = DirectionKernel()(U, X[:, None])[:, 0]
+    eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
+    return (
+        "Cholesky, which notices a singular kernel",
+        "LU, which does not",
+        lambda: MinimumNorm.apply(kernels, y, 1e-3),
+        lambda: torch.linalg.solve_ex(kernels + eye, y),
+    )
+
+
+def pairs() -> list[Pair]:
+    sizes = [chunks(2**power) for power in (16, 18, 22)]
+    parts = [layout(), bias(), by_hand(), by_hand(64, 100, 8, 3), one_vector(), *sizes]
+    return [
+        *parts,
+        modular(1000),
+        modular(10_000),
+        rule(5),
+        rule(50),
+        groups(),
+        solver(),
+    ]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    lines = []
+    for idea, other, ours, theirs in pairs():
+        ours_ms, other_ms = median_ms(ours), median_ms(theirs)
+        line = dict(idea=idea, against=other, ms=ours_ms, against_ms=other_ms)
+        lines.append(line | dict(faster=other_ms / ours_ms))
+        print(
+            f"{idea:50} {ours_ms:8.3f} ms   {other:28} {other_ms:8.3f} ms"
+            f" {other_ms / ours_ms:6.2f} x",
+            flush=True,
+        )
+    folder = Path(__file__).parents[1] / "results" / "speed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "parts.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, lines[0])
+        table.writeheader()
+        table.writerows(
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}
+            for line in lines
+        )
+    (folder / "parts.json").write_text(json.dumps(provenance(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

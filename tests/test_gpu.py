@@ -1,0 +1,30 @@
+"""On a GPU: the same training as on a processor; skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from modbook.trials import Rule, Trial, run
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU on this machine"
+)
+MODULAR = dict(K=6, width=8, layers=3)
+KINDS = {
+    "monolithic": dict(width=32, layers=4),
+    "random": dict(**MODULAR, start="random"),
+    "distance": dict(**MODULAR, start="random", projection="distance"),
+    "oracle": dict(**MODULAR, start="oracle", fixed=True),
+    "rule": dict(**MODULAR, start="algorithm1", rule=Rule(steps=20)),
+    "batches": dict(width=8, layers=3, batch=32),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_computes_what_a_processor_does(kind):
+    settings = dict(m=3, k=3, n=200, iterations=50, n_test=500, dtype="float64")
+    trials = [Trial(seed=seed, **settings, **KINDS[kind]) for seed in range(3)]
+    on_cpu, on_gpu = run(trials), run(trials, "cuda")
+    for a, b in zip(on_cpu, on_gpu, strict=True):
+        np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-6)
+        assert a["id"] == b["id"]
