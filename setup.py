@@ -25,7 +25,10 @@ setup(
     packages=[settings["lib_path"]],
     python_requires=f">={settings['min_python']}",
     install_requires=shlex.split(settings["requirements"]),
-    extras_require={"dev": shlex.split(settings["dev_requirements"])},
+    extras_require={
+        extra: shlex.split(settings[f"{extra}_requirements"])
+        for extra in ("images", "cluster", "sklearn", "dev")
+    },
     entry_points={"console_scripts": shlex.split(settings["console_scripts"])},
     classifiers=[
         "Intended Audience :: Science/Research",

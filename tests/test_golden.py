@@ -1,4 +1,4 @@
-"""Six tiny trials, retrained: their losses change only with the protocol.
+"""Ten tiny trials, retrained: their losses change only with the protocol.
 
 When a change is meant to alter losses, raise PROTOCOL in nbs/09_trials.ipynb and run
 `python tests/test_golden.py` to write the new values.
@@ -29,6 +29,14 @@ TRIALS = {
         start="algorithm1",
         rule=replace(rule, optimiser="adam", joint=True, jitter=1e-3),
     ),
+    "algorithm 1, its open choices": replace(
+        modular,
+        start="algorithm1",
+        rule=replace(rule, u_length=2.0, v_length=0.5, aligned=True, handed="kernel"),
+    ),
+    "ensemble": replace(base, ensemble=3),
+    "modules see all": replace(base, K=4, sees="all"),
+    "best checkpoint": replace(modular, checkpoints=5, held_out=20),
 }
 
 

@@ -1,0 +1,148 @@
+"""Images: what needs a server, or real images, which are not always there."""
+
+import hashlib
+import io
+import os
+import tarfile
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from helpers import ROOT, run
+
+from modbook import images
+from modbook.image_trials import VARIANT_A, ImageTrial, run_image_trial
+
+
+def archive() -> bytes:
+    """A tar.gz in the layout of the official one, of random images."""
+    rng, buffer = np.random.default_rng(0), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for name in images.BATCHES:
+            data = np.zeros((images.RECORDS, images.RECORD), np.uint8)
+            data[:, 0] = rng.permutation(np.arange(images.RECORDS) % 10)
+            data[:, 1:9] = rng.integers(0, 256, (images.RECORDS, 8))
+            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            entry.size = data.nbytes
+            tar.addfile(entry, io.BytesIO(data.tobytes()))
+    return buffer.getvalue()
+
+
+@contextmanager
+def server(content: bytes, break_off: int):
+    """An address that serves `content`, once only up to `break_off` bytes."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            span = self.headers.get("Range")
+            asked.append(span)
+            start = int(span[6:-1]) if span else 0
+            if start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206 if span else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            end = break_off if len(asked) == 1 else len(content)
+            self.wfile.write(content[start:end])
+
+        def log_message(self, *_):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}/cifar.tar.gz", asked
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def packed() -> bytes:
+    return archive()
+
+
+def test_a_broken_download_is_continued_and_an_altered_one_refused(packed, tmp_path):
+    known, half = f"sha256:{hashlib.sha256(packed).hexdigest()}", len(packed) // 2
+    with server(packed, half) as (url, asked):
+        with pytest.raises(OSError, match=r"(?i)connection broken|incomplete"):
+            images.download_cifar10(tmp_path, url, known, progress=False)
+        have = (tmp_path / "cifar-10-binary.part").stat().st_size
+        assert 0 < have <= half
+        folder = images.download_cifar10(tmp_path, url, known, progress=False)
+        assert asked == [None, f"bytes={have}-"]
+        assert images.read_cifar10(folder).pixels.shape == (50_000, 3, 32, 32)
+        assert images.download_cifar10(tmp_path, url, known, progress=False) == folder
+        assert len(asked) == 2  # what is there is not fetched again
+    other = tmp_path / "other"
+    with server(packed, len(packed)) as (url, _):
+        with pytest.raises(ValueError, match="hash"):
+            images.download_cifar10(other, url, "sha256:" + "0" * 64, progress=False)
+
+
+def test_nothing_is_downloaded_unasked(monkeypatch):
+    monkeypatch.delenv(images.VARIABLE, raising=False)
+    assert images.source_name("auto") == "digits"
+    with pytest.raises(FileNotFoundError, match="download_cifar10"):
+        images.read_images("cifar10")
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        ("data mnist", "data must be one of"),
+        ("methods cnn", "methods must be one of"),
+        ("folder nowhere", "there is no CIFAR-10 in nowhere"),
+    ],
+)
+def test_a_bad_parameter_ends_a_page_before_any_training(passed, said, tmp_path):
+    notebook = ROOT / "nbs" / "fig4b_compositional.ipynb"
+    options = ["-p", "store", tmp_path / "rows.sqlite", "-p", *passed.split()]
+    done = run("papermill", notebook, *options, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "rows.sqlite").exists()
+
+
+@pytest.fixture(scope="module")
+def cifar() -> images.Images:
+    if not os.environ.get(images.VARIABLE):
+        pytest.skip(f"no real images: {images.VARIABLE} names no folder")
+    return images.read_cifar10()
+
+
+def test_real_images_are_whole_and_natural(cifar):
+    assert cifar.pixels.shape == (50_000, 3, 32, 32)
+    assert cifar.name != "CIFAR-10, unknown version"
+    means = cifar.pixels[::10].mean((0, 2, 3)) / 255
+    assert np.abs(means - (0.491, 0.482, 0.447)).max() < 0.02
+    right, down = (
+        np.corrcoef(cifar.pixels[:, 1, a, b], cifar.pixels[:, 1, c, d])
+        for a, b, c, d in ((8, 8, 8, 9), (8, 8, 9, 8))
+    )
+    assert min(right[0, 1], down[0, 1]) > 0.85  # neighbours of either direction agree
+
+
+def test_a_learned_start_sees_its_image_on_real_images(cifar):
+    shape = dict(modules=4, width=64, hidden=(32, 16), side=8, learning_rate=1e-3)
+    trial = ImageTrial(
+        cifar.name,
+        k=2,
+        n=12_800,
+        seed=0,
+        network="modular",
+        start="rule",
+        rule=VARIANT_A,
+        n_test=2000,
+        **shape,
+    )
+    row = run_image_trial(trial)
+    assert row["data"] == cifar.name
+    assert row["start_share"] > 0.6
+    assert row["test_accuracy"] > 0.15
