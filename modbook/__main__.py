@@ -6,7 +6,7 @@ __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'b
            'state_line', 'as_settings', 'merge_command', 'merged_line', 'outdated_lines', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #970eee44
+# %% ../nbs/21_cli.ipynb #4707a6eb
 import argparse
 import ast
 import os
@@ -45,7 +45,7 @@ from modbook.store import (
     merge,
     outdated,
 )
-from .sweeps import choose_device, default_workers
+from .sweeps import choose_device, default_workers, on_executor
 from .trials import PROTOCOL
 
 # %% ../nbs/21_cli.ipynb #018f1807
@@ -124,7 +124,7 @@ def _add_store(parser) -> None:
         help="file that keeps the rows (default: %(default)s)",
     )
 
-# %% ../nbs/21_cli.ipynb #724e61c5
+# %% ../nbs/21_cli.ipynb #adc662f9
 def _add_run(commands) -> None:
     run = _command(
         commands,
@@ -134,12 +134,19 @@ def _add_run(commands) -> None:
           modbook run sweep --set m=8
           modbook run sweep --scale paper --dry-run
           modbook run sweep --scale paper --minutes 25 --device cuda
+          modbook run sweep --scale paper --executor dask:tcp://first:8786
           modbook run sweep --scale paper --set methods=oracle --record""",
     )
     run.add_argument("experiment", choices=EXPERIMENTS)
     _add_experiment(run)
     run.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    run.add_argument(
+        "--executor",
+        default="",
+        metavar="NAME",
+        help="none, process, dask or dask:ADDRESS; without it, a process a core",
+    )
     run.add_argument(
         "--minutes", type=float, default=0.0, help="start no trials after so many"
     )
@@ -221,7 +228,7 @@ def summary(table: pd.DataFrame) -> str:
     lines = pd.concat([groups.size().rename("rows"), groups[means].mean()], axis=1)
     return lines.reset_index().to_string(index=False, float_format="%.3f")
 
-# %% ../nbs/21_cli.ipynb #3ab668ec
+# %% ../nbs/21_cli.ipynb #0c5594ab
 def run_command(arguments: argparse.Namespace) -> int:
     """Run an experiment, print its summary, and record its rows if asked to."""
     names = ("scale", "store", "workers", "device", "minutes")
@@ -229,7 +236,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     settings = parse_settings(arguments.experiment, arguments.pairs, **given)
     if arguments.dry_run:
         return print_costs(settings)
-    table = run_experiment(settings)
+    with on_executor(arguments.executor, arguments.workers):
+        table = run_experiment(settings)
     print(summary(table))
     if arguments.record:
         print(f"recorded in {record(settings.name, table, replace=arguments.replace)}")

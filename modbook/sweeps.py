@@ -4,10 +4,10 @@
 __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'EXECUTORS', 'STATES', 'Job', 'Weighed', 'check_jobs', 'shape', 'group_size',
            'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome', 'one_thread', 'out_of_memory',
            'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers', 'set_up_worker', 'check_workers',
-           'Pool', 'Cluster', 'make_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook',
-           'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
+           'Pool', 'Cluster', 'make_executor', 'on_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal',
+           'Notebook', 'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
 
-# %% ../nbs/12_sweeps.ipynb #78b48310
+# %% ../nbs/12_sweeps.ipynb #41c2bdba
 import functools
 import gc
 import math
@@ -29,6 +29,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import chain, count
 from multiprocessing import Pipe, get_context
@@ -412,6 +413,27 @@ def make_executor(executor: str, workers: int = 0) -> Workers:
         return Here()
     raise ValueError(f"executor must be {EXECUTORS}, got {executor!r}")
 
+# %% ../nbs/12_sweeps.ipynb #d33d38ae
+_executor = ContextVar("executor", default=None)
+
+
+@contextmanager
+def on_executor(executor: str, workers: int = 0):
+    """Sweeps that are given no executor meanwhile run on the one of this name.
+
+    The names are those of `make_executor`; "" leaves the choice to each sweep.
+    """
+    if executor == "":
+        check_workers(workers=workers)
+        yield
+        return
+    with make_executor(executor, workers) as made:
+        before = _executor.set(made)
+        try:
+            yield
+        finally:
+            _executor.reset(before)
+
 # %% ../nbs/12_sweeps.ipynb #0fb7eadf
 def describe(group: Sequence[Job]) -> str:
     """The parameters of a group that are not the default, and how many it holds."""
@@ -697,7 +719,7 @@ def run_sweep(
     rows.attrs.update(failed=drive.failed, left=left)
     return rows
 
-# %% ../nbs/12_sweeps.ipynb #da99f615
+# %% ../nbs/12_sweeps.ipynb #f3e18688
 class _Drive:
     """A store, workers, a screen and a limit of time: what a sweep needs besides."""
 
@@ -706,6 +728,7 @@ class _Drive:
         check_device(device)
         if not isinstance(store, Store):
             raise TypeError(f"store must be a Store, got {store!r}")
+        executor = _executor.get() if executor is None else executor
         if executor is not None and not isinstance(executor, Executor):
             raise TypeError(f"executor must be an Executor or None, got {executor!r}")
         if minutes is not None:

@@ -109,6 +109,16 @@ def test_a_scheduler_is_joined_by_its_address(store, expected, cluster):
     assert cluster.submit(max, 1, 2).result() == 2  # leaving has not ended it
 
 
+def test_the_command_line_runs_on_a_named_executor(cluster, tmp_path):
+    where = f"dask:{cluster.client.scheduler.address}"
+    command = ("-m", "modbook", "run", "sweep", "--scale", "smoke", "--set", "m=2")
+    done = run(sys.executable, *command, "--executor", where, cwd=tmp_path)
+    assert " 0 failed, 0 left" in done.stdout
+    bad = run(sys.executable, *command, "--executor", "mpi", cwd=tmp_path, check=False)
+    assert bad.returncode == 2
+    assert "executor must be" in bad.stderr
+
+
 def test_a_trial_draws_the_same_alone_and_in_a_thousand():
     tiny = replace(TINY, n=3, n_test=3)
     crowd = draw_data([replace(tiny, seed=seed) for seed in range(1000)])

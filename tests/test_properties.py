@@ -356,6 +356,9 @@ CASES: dict[str, dict[str, Kind]] = {
     "sweeps.make_executor": dict(
         executor=choice("none", "process", "dask"), workers=WORKERS
     ),
+    "sweeps.on_executor": dict(
+        executor=choice("none", "", "process", "dask"), workers=WORKERS
+    ),
     "sweeps.describe": dict(group=JOBS),
     "sweeps.clock": dict(seconds=SECONDS),
     "sweeps.pace": dict(number=SECONDS, seconds=POSITIVE),
