@@ -17,7 +17,7 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2', 'claim_fit',
            'claim_figure4a', 'claim_growth', 'claim_figure8', 'claim_e3', 'run_cost']
 
-# %% ../nbs/14_scaling.ipynb #a926b69f
+# %% ../nbs/14_scaling.ipynb #a014a405
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +32,7 @@ from modbook.experiments import (
     METHODS,
     MODULES_PER_K,
     NINE,
+    NOT_YET,
     PAPER_N,
     SCALES,
     Cell,
@@ -857,14 +858,16 @@ def needs_fewer(found: Share, scale: str) -> str:
     as_ratio = Comparison(math.nan, 1 - found.high, 1 - found.low, found.pairs)
     return verdict(as_ratio, scale, 0.5)
 
-# %% ../nbs/14_scaling.ipynb #956b3e8a
+# %% ../nbs/14_scaling.ipynb #87dfb4dd
 RIVALS = ("monolithic", "random")
 
 
 def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFrame:
     """A method against its rivals: pairs won, interval, verdict."""
-    lines = []
+    lines, known = [], set(table.method)
     for other in ("monolithic", "matched", "random", "oracle"):
+        if not {method, other} <= known:
+            continue
         found = fewer(table, method, other)
         lines.append(
             (METHODS[method], METHODS[other], *found, needs_fewer(found, scale))
@@ -875,6 +878,8 @@ def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFra
 
 def judge_figure4a(table: pd.DataFrame, scale: str) -> tuple[str, str]:
     """Figure 4a in one line: the paper's method against its two rivals."""
+    if not {"algorithm1", *RIVALS} <= set(table.method):
+        return NOT_YET
     found = {other: fewer(table, "algorithm1", other) for other in RIVALS}
     text = ", ".join(
         f"fewer samples than {METHODS[o]} in {s.won} of {s.pairs} searches"
@@ -887,7 +892,7 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     """The growth of one method in one line."""
     laws = growth_laws(table)
     if method not in laws.index:
-        return "", "not yet"
+        return NOT_YET
     law = laws.loc[method]
     text = (
         f"ln n rises by {law.rate:.2f} ({law.low:.2f} to {law.high:.2f}) a dimension; "
