@@ -10,7 +10,7 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'recorded',
            'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
 
-# %% ../nbs/13_experiments.ipynb #e0566a9e
+# %% ../nbs/13_experiments.ipynb #28b12274
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from scipy import stats
 
 from .models import matching_width, modular_size, network_size
 from .store import Reader, Store
-from .sweeps import choose_device, plan, run_sweep
+from .sweeps import choose_device, free_memory, plan, run_sweep
 from .theory import check_above, check_choice, check_counts, check_flags
 from .trials import Rule, Trial
 
@@ -514,7 +514,7 @@ def longest_path(search) -> list[int]:
         search.tell(0.0 if last else math.inf)
     return sizes
 
-# %% ../nbs/13_experiments.ipynb #2550daab
+# %% ../nbs/13_experiments.ipynb #42279d4e
 def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     """What a run from nothing costs, by method, after a measurement of some `seconds`.
 
@@ -537,7 +537,7 @@ def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
 
 
 def _cost_line(trials: list, seconds: float, device: str) -> dict:
-    groups = plan(trials)
+    groups = plan(trials, free_memory(device))
     pace = calibrate(groups, seconds, device)
     sizes = [trial_line(t)["parameters"] for t in trials if hasattr(t, "layers")]
     return dict(

@@ -3,18 +3,20 @@
 # %% auto #0
 __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IMAGES', 'IMAGE_KEYS', 'IMAGE_MEASURES',
            'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS', 'PUBLISHED_FIGURE4B',
-           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ImageScale', 'image_trial', 'ImageExperiment', 'Fig4b', 'Table3',
-           'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary', 'with_error',
-           'image_table', 'image_origins', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
+           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'NOT_RECORDED', 'ImageScale', 'image_trial', 'ImageExperiment',
+           'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary',
+           'with_error', 'image_table', 'image_origins', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
            'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
            'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
            'more_claims', 'published', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise',
-           'judge_figure12', 'shares_before']
+           'judge_figure12', 'shares_before', 'rows_or_smoke']
 
-# %% ../nbs/17_image_results.ipynb #dfa55d87
+# %% ../nbs/17_image_results.ipynb #da86adc6
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ from modbook.experiments import (
     Experiment,
     check_range,
     recorded,
+    run_experiment,
     verdict,
 )
 from modbook.image_trials import (
@@ -765,3 +768,24 @@ def shares_before(methods: Sequence[str]) -> pd.DataFrame:
             lines.append((IMAGE_METHODS[method], *NOT_YET))
     columns = ["method", "share before training", "more than half"]
     return pd.DataFrame(lines, columns=columns).set_index("method")
+
+# %% ../nbs/17_image_results.ipynb #e69e05e1
+NOT_RECORDED = (
+    "Nothing is recorded at this scale yet. These are rows of the smallest scale, "
+    "on digits, run as this page was made: they show that the parts work, no more."
+)
+
+
+def rows_or_smoke(settings: ImageExperiment) -> pd.DataFrame:
+    """The rows of an experiment, or of its smallest scale where none are recorded."""
+    try:
+        return run_experiment(settings)
+    except LookupError:
+        if not settings.recorded:
+            raise
+    print(NOT_RECORDED)
+    with TemporaryDirectory() as folder:
+        small = dict(scale="smoke", data="digits", device="cpu", workers=1)
+        store = str(Path(folder) / "rows.sqlite")
+        settings = replace(settings, recorded=False, store=store, **small)
+        return run_experiment(settings, show=False)

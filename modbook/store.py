@@ -4,8 +4,8 @@
 __all__ = ['DAMAGED', 'TROUBLE', 'SCHEMA', 'TABLES', 'SIGNATURE', 'ORIGIN', 'LOSSES', 'hardware', 'commit', 'provenance',
            'Driver', 'lock_path', 'driver_of', 'take_lock', 'free_lock', 'plain_errors', 'create', 'read_schema',
            'upgrade', 'insert', 'no_collecting', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
-           'Merged', 'difference', 'merge', 'rebuild', 'shape_of', 'true_trial', 'outdated', 'faults', 'check',
-           'tried_records', 'say']
+           'check_open', 'Merged', 'difference', 'merge', 'rebuild', 'shape_of', 'true_trial', 'outdated', 'faults',
+           'check', 'tried_records', 'say']
 
 # %% ../nbs/11_store.ipynb #8e5be85d
 import gc
@@ -35,9 +35,11 @@ try:
 except ImportError:  # Windows: two drivers on one store are not noticed there
     fcntl = None
 
-# %% ../nbs/11_store.ipynb #1daf7b27
+# %% ../nbs/11_store.ipynb #aca7bba0
 def hardware(device: str = "cpu") -> str:
-    """The name of the processor or GPU that computes."""
+    """The name of the processor or GPU that computes; `device` is cpu or cuda."""
+    if device != "cpu" and not str(device).startswith("cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     try:
@@ -323,7 +325,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
         db.execute("PRAGMA query_only = ON")
     return db
 
-# %% ../nbs/11_store.ipynb #bcbc4966
+# %% ../nbs/11_store.ipynb #9122e4ab
 class Reader:
     """The rows of a store that exists; a context manager.
 
@@ -334,6 +336,8 @@ class Reader:
     read_only = True
 
     def __init__(self, path: str | Path):
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be the name of a file, got {path!r}")
         self.path, self.db = Path(path), None
         try:
             self._open()
@@ -507,6 +511,13 @@ class Store(Reader):
             with self._transaction():
                 self.db.execute("INSERT INTO asked VALUES (?, ?)", values)
 
+# %% ../nbs/11_store.ipynb #a5430e8a
+def check_open(kind: type[Reader], **stores) -> None:
+    """Raise TypeError unless every named argument is an open store of this kind."""
+    for name, store in stores.items():
+        if not isinstance(store, kind):
+            raise TypeError(f"{name} must be an open {kind.__name__}, got {store!r}")
+
 # %% ../nbs/11_store.ipynb #7c4a8d72
 class Merged(NamedTuple):
     """What came of joining one store to another."""
@@ -534,9 +545,11 @@ def difference(row: Mapping, other: Mapping) -> float:
         largest = max(largest, abs(a - b) / max(abs(a), abs(b)))
     return largest
 
-# %% ../nbs/11_store.ipynb #c6db9c0c
+# %% ../nbs/11_store.ipynb #99b6895a
 def merge(source: Reader, into: Store) -> Merged:
     """Add the rows and failures of a store to another, as a whole or not at all."""
+    check_open(Reader, source=source)
+    check_open(Store, into=into)
     mine, theirs = dict(into.records()), dict(source.records())
     both = [difference(mine[id], row) for id, row in theirs.items() if id in mine]
     new = [row for id, row in theirs.items() if id not in mine]
@@ -635,12 +648,15 @@ def faults(id: str, row: Mapping, trial, kinds: Mapping[type, int]) -> list[str]
             found.append(f"{name} is not finite, though training did not diverge")
     return found
 
-# %% ../nbs/11_store.ipynb #72535308
+# %% ../nbs/11_store.ipynb #eeb80628
 def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
     """What is wrong with a store, in sentences; an empty list if nothing is.
 
     `kinds` has the kinds of trial with the number of their protocol.
     """
+    check_open(Reader, store=store)
+    if not isinstance(kinds, Mapping) or not all(isinstance(k, type) for k in kinds):
+        raise TypeError(f"kinds must be kinds of trial with numbers, got {kinds!r}")
     told = [text for (text,) in store._all("PRAGMA integrity_check")]
     found = {} if told == ["ok"] else {f"the file: {text}": [] for text in told}
     trials = {}

@@ -432,9 +432,10 @@ exempt(
     INSIDE,
     """
     create read_schema upgrade insert table_of connect read_rows marks tried_records
-    difference count_protocols rebuild shape_of true_id faults say plain_errors
+    difference rebuild shape_of true_trial outdated faults say plain_errors
     lock_path driver_of take_lock free_lock""",
 )
+exempt("store", ITSELF, "check_open")
 exempt(
     "experiments",
     "tells of an argument by its name",
@@ -483,7 +484,8 @@ exempt(
     TABLES,
     """
     bend best_rows calibrate claim_growth calibration_points choice
-    clearly_better combinations contrast exponential fewer figure2_answers figure2_curves figure2_table
+    clearly_better combinations contrast exponential fewer figure2_answers
+    figure2_curves figure2_table
     figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
     growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
     judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
@@ -498,15 +500,13 @@ exempt(
     """
     parse_settings as_python summary run_command report print_failures
     processes span amount print_costs cost_lines status_command describe state_line
-    as_settings merge_command merged_line protocol_text export_command verify_command
+    as_settings merge_command merged_line outdated_lines export_command verify_command
     Unread main stopped""",
 )
 
-# What is known not to be checked yet. A gap that is closed fails the test: strike it out.
+# What is known not to be checked yet. A gap that is closed fails the test: delete it.
 GAPS = set(
     """
-    store.Store.path store.Reader.path store.merge.source store.merge.into
-    store.check.store store.check.kinds store.hardware.device store.provenance.device
     """.split()
 )
 

@@ -1,0 +1,389 @@
+"""ModularRegressor and its peers on the same data, tuned alike.
+
+The peers are not requirements of modbook; install them where the benchmark runs:
+
+    python -m venv --system-site-packages peers && . peers/bin/activate
+    pip install lightgbm==4.7.0 interpret-core==0.7.8 xrfm==0.4.5
+    python benchmarks/peers.py [SEEDS]
+
+Every peer with settings to choose gets four candidates and the same three folds;
+Gaussian processes and modules choose theirs by evidence. Error is on 2000 new samples,
+free of noise, over the variance of the target. Rows go to results/peers/rows.csv; those
+that are there are not run again. A peer that is not installed is left out, and named.
+"""
+
+import sys
+import time
+import warnings
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn import datasets
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer, StandardScaler
+
+from modbook.estimator import ModularRegressor
+from modbook.pursuit import predict, true_model
+from modbook.store import provenance
+from modbook.tasks import sample_sine_tasks, stream
+
+N, TEST = 400, 2000
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "peers" / "rows.csv"
+
+
+# --- tasks: a generator -> inputs (N + TEST, m), clean targets, noise, true directions
+
+
+def unit(rng, k, m):
+    u = rng.standard_normal((k, m))
+    return u / np.linalg.norm(u, axis=1, keepdims=True)
+
+
+def sine(rng, noise=0.0, m=4, projection="linear"):
+    task = sample_sine_tasks([rng], m, m, 3, projection)
+    X = rng.standard_normal((N + TEST, m))
+    directions = task.u[0] if projection == "linear" else None
+    return X, task(X[None])[0, :, 0], noise, directions
+
+
+def links(rng, X, functions, noise=0.0):
+    U = unit(rng, len(functions), X.shape[1])
+    Z = X @ U.T
+    Z = Z / Z.std(0)
+    return X, sum(f(z) for f, z in zip(functions, Z.T, strict=True)), noise, U
+
+
+SMOOTH = (np.tanh, lambda z: np.exp(-(z**2)), lambda z: np.log1p(np.exp(2 * z)))
+CUBIC = (lambda z: z**2, lambda z: z**3 / 3 - z)
+STEPS = (lambda z: np.sign(z - 0.3), lambda z: 2.0 * (z > 0.8), np.abs)
+WAVES = (lambda z: np.sin(3 * z), lambda z: np.cos(2 * z))
+
+
+def correlated(rng, m):
+    covariance = 0.8 * np.ones((m, m)) + 0.2 * np.eye(m)
+    return rng.standard_normal((N + TEST, m)) @ np.linalg.cholesky(covariance).T
+
+
+def normal(rng, m):
+    return rng.standard_normal((N + TEST, m))
+
+
+def friedman(which):
+    def draw(rng):
+        make = getattr(datasets, f"make_friedman{which}")
+        X, y = make(N + TEST, noise=0.0, random_state=int(rng.integers(2**31)))
+        return X, y, 0.1 * y.std(), None
+
+    return draw
+
+
+def plane(rng):
+    X = normal(rng, 6)
+    A = np.linalg.qr(rng.standard_normal((6, 3)))[0]
+    a, b, c = (X @ A).T
+    return X, a * b + np.sin(2 * c), 0.1, None
+
+
+def tree(rng):
+    X = rng.uniform(-1, 1, (N + TEST, 5))
+    inner = np.where(X[:, 1] > 0, 2.0, -1.0), np.where(X[:, 2] > -0.4, 0, 1.5)
+    return X, np.where(X[:, 0] > 0.3, *inner), 0.1, None
+
+
+def bump(rng):
+    X = rng.uniform(-1, 1, (N + TEST, 5))
+    return X, np.exp(-2 * ((X - 0.2) ** 2).sum(1)), 0.01, None
+
+
+def largest(rng):
+    X = normal(rng, 6)
+    return X, X.max(1), 0.1, None
+
+
+def signs(rng):
+    X = rng.uniform(-1, 1, (N + TEST, 4))
+    return X, np.sign(X[:, 0] * X[:, 1]) * (1 + np.abs(X[:, 2])), 0.1, None
+
+
+def rough(rng):
+    X = rng.standard_normal((N + TEST, 3))
+    W, b = 1.5 * rng.standard_normal((3, 500)), rng.uniform(0, 2 * np.pi, 500)
+    waves = np.cos(X @ W + b) @ rng.standard_normal(500)
+    return X, waves / np.sqrt(250), 0.1, None
+
+
+MODULAR = {
+    "sine": sine,
+    "sine, noisy": lambda rng: sine(rng, 0.2),
+    "smooth links": lambda rng: links(rng, normal(rng, 6), SMOOTH, 0.1),
+    "polynomials": lambda rng: links(rng, normal(rng, 5), CUBIC, 0.1),
+    "steps and kinks": lambda rng: links(rng, normal(rng, 5), STEPS, 0.1),
+    "much noise": lambda rng: links(rng, normal(rng, 6), WAVES, 0.7),
+    "correlated inputs": lambda rng: links(rng, correlated(rng, 6), WAVES, 0.1),
+    "heavy tails": lambda rng: links(
+        rng, rng.standard_t(3, (N + TEST, 5)), SMOOTH, 0.1
+    ),
+    "discrete inputs": lambda rng: links(
+        rng, rng.integers(0, 4, (N + TEST, 6)).astype(float), WAVES, 0.1
+    ),
+    "a plane and a line": plane,
+    "distances": lambda rng: sine(rng, 0.0, 3, "distance"),
+    "Friedman 1": friedman(1),
+    "Friedman 2": friedman(2),
+    "Friedman 3": friedman(3),
+}
+OTHERS = {
+    "decision tree": tree,
+    "bump": bump,
+    "largest input": largest,
+    "product of signs": signs,
+    "isotropic field": rough,
+}
+
+
+# --- methods: data and a seed -> a function that predicts
+
+
+def searched(estimator, candidates):
+    """Four candidates, three folds."""
+
+    def fit(X, y, seed, U):
+        folds = KFold(3, shuffle=True, random_state=seed)
+        scaled = make_pipeline(StandardScaler(), estimator(seed))
+        name = scaled.steps[-1][0]
+        grid = [
+            {f"{name}__{key}": [value] for key, value in one.items()}
+            for one in candidates
+        ]
+        search = GridSearchCV(scaled, grid, cv=folds, scoring="neg_mean_squared_error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return search.fit(X, y).predict
+
+    return fit
+
+
+def gaussian_process(X, y, seed, U):
+    scale, m = StandardScaler().fit(X), X.shape[1]
+    kernel = ConstantKernel() * RBF([2.0] * m, (0.05, 1e4)) + WhiteKernel(
+        0.1, (1e-6, 10)
+    )
+    process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        process.fit(scale.transform(X), y)
+    return lambda Q: process.predict(scale.transform(Q))
+
+
+def pursuit_regression(X, y, seed, U):
+    """Projection pursuit regression: our own short reference, not a package.
+
+    Terms are added one at a time: spline fit and Gauss-Newton in turn, best of ten
+    random starts, then two rounds of backfitting. The number of terms is the candidate.
+    """
+    rng, folds = np.random.default_rng(seed), KFold(3, shuffle=True, random_state=seed)
+    scale = StandardScaler().fit(X)
+    Z = scale.transform(X)
+
+    def spline(z, r):
+        smoother = make_pipeline(SplineTransformer(8), RidgeCV(np.logspace(-3, 2, 6)))
+        return smoother.fit(z[:, None], r)
+
+    def ridge_term(Z, r, u=None):
+        best = None
+        for start in [u] if u is not None else unit(rng, 10, Z.shape[1]):
+            v = start
+            for _ in range(4):
+                z = Z @ v
+                f = spline(z, r)
+                slope = (
+                    f.predict(z[:, None] + 0.01) - f.predict(z[:, None] - 0.01)
+                ) / 0.02
+                J = slope[:, None] * (Z - z[:, None] * v)
+                left = r - f.predict(z[:, None])
+                H = (
+                    J.T @ J
+                    + 1e-2 * len(Z) * np.eye(len(v)) * (slope**2).mean()
+                    + 1e-9 * np.eye(len(v))
+                )
+                v = v + np.linalg.solve(H, J.T @ left)
+                v = v / np.linalg.norm(v)
+            f = spline(Z @ v, r)
+            error = np.mean((r - f.predict((Z @ v)[:, None])) ** 2)
+            if best is None or error < best[0]:
+                best = (error, v, f)
+        return best[1:]
+
+    def value(terms, Z):
+        return sum((f.predict((Z @ v)[:, None]) for v, f in terms), np.zeros(len(Z)))
+
+    def fit(Z, y, count):
+        terms, centre = [], y.mean()
+        for _ in range(count):
+            terms.append(ridge_term(Z, y - centre - value(terms, Z)))
+        for _ in range(2):
+            for j, (v, _) in enumerate(terms):
+                rest = terms[:j] + terms[j + 1 :]
+                terms[j] = ridge_term(Z, y - centre - value(rest, Z), v)
+        return lambda Q: centre + value(terms, Q)
+
+    def error(count):
+        return sum(
+            np.sum((y[b] - fit(Z[a], y[a], count)(Z[b])) ** 2)
+            for a, b in folds.split(Z)
+        )
+
+    best = fit(Z, y, min((1, 2, 4, 6), key=error))
+    return lambda Q: best(scale.transform(Q))
+
+
+def feature_machine(X, y, seed, U):
+    """xRFM, with four candidates and the same folds, then fitted on everything."""
+    from xrfm import xRFM
+
+    scale = StandardScaler().fit(X)
+    Z = scale.transform(X).astype(np.float32)
+    t = ((y - y.mean()) / y.std()).astype(np.float32)[:, None]
+
+    def fit(train, valid, bandwidth, reg):
+        params = {
+            "model": {"kernel": "l2", "bandwidth": bandwidth, "exponent": 1.0},
+            "fit": {"reg": reg, "iters": 4, "verbose": False, "early_stop_rfm": True},
+        }
+        machine = xRFM(
+            params, device="cpu", tuning_metric="mse", random_state=seed, verbose=False
+        )
+        machine.fit(Z[train], t[train], Z[valid], t[valid])
+        return machine
+
+    folds = list(KFold(3, shuffle=True, random_state=seed).split(Z))
+
+    def error(candidate):
+        return sum(
+            np.sum(
+                (t[b] - np.reshape(fit(a, b, *candidate).predict(Z[b]), (-1, 1))) ** 2
+            )
+            for a, b in folds
+        )
+
+    best = min(product((3.0, 10.0), (1e-3, 1e-1)), key=error)
+    machines = [fit(a, b, *best) for a, b in folds]  # it stops early on held-out data
+
+    def guess(Q):
+        Q = scale.transform(Q).astype(np.float32)
+        mean = np.mean([np.ravel(machine.predict(Q)) for machine in machines], 0)
+        return y.mean() + y.std() * mean
+
+    return guess
+
+
+def boosting(seed):
+    try:
+        from lightgbm import LGBMRegressor
+    except ImportError:
+        return HistGradientBoostingRegressor(random_state=seed)
+    return LGBMRegressor(random_state=seed, n_jobs=1, verbose=-1, min_child_samples=10)
+
+
+def explainable(seed):
+    # without interactions, which made a fit take minutes
+    from interpret.glassbox import ExplainableBoostingRegressor
+
+    return ExplainableBoostingRegressor(
+        random_state=seed, n_jobs=1, outer_bags=1, interactions=0
+    )
+
+
+def modular(X, y, seed, U):
+    return ModularRegressor(random_state=seed).fit(X, y).predict
+
+
+def modules_only(X, y, seed, U):
+    return ModularRegressor(random_state=seed, fallback=False).fit(X, y).predict
+
+
+def oracle(X, y, seed, U):
+    if U is None:
+        return None
+    X, y = torch.as_tensor(X), torch.as_tensor(y)[:, None]
+    found = true_model(X, y, U, np.random.default_rng(seed))
+    return lambda Q: predict(found, torch.as_tensor(Q))[:, 0].numpy()
+
+
+def pairs(**values):
+    return [dict(zip(values, one, strict=True)) for one in product(*values.values())]
+
+
+METHODS = {
+    "ModularRegressor": modular,
+    "modules only": modules_only,
+    "projection pursuit": pursuit_regression,
+    "kernel ridge": searched(
+        lambda seed: KernelRidge(kernel="rbf"),
+        pairs(gamma=(0.03, 0.2), alpha=(1e-3, 0.1)),
+    ),
+    "Gaussian process": gaussian_process,
+    "LightGBM": searched(
+        boosting, pairs(n_estimators=(100, 400), learning_rate=(0.03, 0.1))
+    ),
+    "explainable boosting": searched(
+        explainable, pairs(learning_rate=(0.02, 0.1), min_samples_leaf=(2, 10))
+    ),
+    "MLP": searched(
+        lambda seed: MLPRegressor(max_iter=1000, random_state=seed),
+        pairs(hidden_layer_sizes=((64,), (64, 64)), alpha=(1e-4, 1e-1)),
+    ),
+    "xRFM": feature_machine,
+    "oracle": oracle,
+}
+
+
+def run(kind, name, draw, method, seed):
+    rng = stream("peers", name, seed)
+    X, clean, noise, U = draw(rng)
+    y = clean[:N] + noise * rng.standard_normal(N)
+    wall, cpu = time.perf_counter(), time.process_time()
+    guess = METHODS[method](X[:N], y, seed, U)
+    if guess is None:
+        return None
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    error = np.mean((np.ravel(guess(X[N:])) - clean[N:]) ** 2) / clean[N:].var()
+    row = dict(kind=kind, task=name, m=X.shape[1], n=N, seed=seed, method=method)
+    return row | dict(nmse=error, seconds=wall, cpu_seconds=cpu) | provenance()
+
+
+def main(seeds: int) -> None:
+    torch.set_num_threads(1)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.exists() else []
+    done = {(row["task"], row["method"], row["seed"]) for row in rows}
+    tasks = [("modular", *pair) for pair in MODULAR.items()]
+    tasks += [("other", *pair) for pair in OTHERS.items()]
+    for seed, (kind, name, draw), method in product(range(seeds), tasks, METHODS):
+        if (name, method, seed) in done:
+            continue
+        try:
+            row = run(kind, name, draw, method, seed)
+        except ImportError as error:
+            print(f"left out: {method}: {error}", flush=True)
+            continue
+        if row is None:
+            continue
+        rows.append(row)
+        pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.5g")
+        shown = f"{row['nmse']:.4f} {row['cpu_seconds']:.1f}"
+        print(seed, name, "|", method, shown, flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)

@@ -1,0 +1,128 @@
+"""ModularRegressor as one of scikit-learn's: its checks, pandas, search, saving."""
+
+import warnings
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from modbook.estimator import ModularRegressor, load
+
+# No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
+EXPECTED_FAILURES: dict[str, str] = {}
+CHECKS = 53
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def light(**settings) -> ModularRegressor:
+    return ModularRegressor(
+        **dict(n_modules=2, fallback=False, max_starts=1000, random_state=0) | settings
+    )
+
+
+def data(n=150, m=4):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, m))
+    return X, np.sin(X[:, 0] + X[:, 1]) + X[:, 2] ** 2 + 0.1 * rng.standard_normal(n)
+
+
+def test_all_of_scikit_learns_checks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks provoke warnings
+        results = check_estimator(
+            light(),
+            expected_failed_checks=EXPECTED_FAILURES,
+            on_fail=None,
+            on_skip=None,
+        )
+    wrong = [
+        (one["check_name"], one["exception"])
+        for one in results
+        if one["status"] not in ("passed", "skipped")
+    ]
+    assert not wrong
+    assert len(results) == CHECKS
+    assert Counter(one["status"] for one in results)["passed"] >= CHECKS - 1
+
+
+def test_pandas_names_reach_the_picture():
+    X, y = data()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = light().fit(frame, y)
+    assert list(model.feature_names_in_) == list("abcd")
+    labels = [
+        text.get_text() for text in model.plot(frame, y).axes[1].get_yticklabels()
+    ]
+    assert set(labels) == set("abcd")
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[["b", "a", "c", "d"]])
+
+
+def test_pipeline_search_and_cross_validation():
+    X, y = data()
+    pipeline = make_pipeline(StandardScaler(), light())
+    search = GridSearchCV(pipeline, {"modularregressor__n_modules": [1, 2]}, cv=2)
+    search.fit(X, y)
+    assert search.best_params_ == {"modularregressor__n_modules": 2}
+    assert cross_val_score(light(), X, y, cv=3).min() > 0.8
+
+
+def test_same_seed_same_answer():
+    X, y = data()
+    first, again = light().fit(X, y), clone(light()).fit(X, y)
+    np.testing.assert_array_equal(first.predict(X), again.predict(X))
+
+
+def test_several_outputs():
+    X, y = data()
+    both = light().fit(X, np.c_[y, -2 * y])
+    prediction, deviation = both.predict(X, return_std=True)
+    assert prediction.shape == deviation.shape == (150, 2)
+    np.testing.assert_allclose(prediction[:, 1], -2 * prediction[:, 0], atol=1e-6)
+    assert both.noise_.shape == (2,)
+
+
+@pytest.mark.parametrize("form", ["modules", "smooth", "trees"])
+def test_saved_without_pickle(form, tmp_path, monkeypatch):
+    import modbook.estimator as estimator
+
+    scores = dict.fromkeys(estimator.FORMS, np.ones(1)) | {form: np.zeros(1) + 0.01}
+    monkeypatch.setattr(estimator, "cross_validate", lambda *a: scores)
+    monkeypatch.setattr(estimator, "LEFT_OVER", -1.0)
+    X, y = data(60)
+    model = light(fallback=True).fit(pd.DataFrame(X, columns=list("abcd")), y)
+    assert model.form_ == form
+    model.save(tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as file:
+        assert all(array.dtype != object for array in map(file.__getitem__, file.files))
+    same = load(tmp_path / "m.npz")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    for before, after in zip(
+        model.predict(frame, return_std=True), same.predict(frame, return_std=True),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(before, after)
+    assert same.get_params() == model.get_params()
+    assert same.n_modules_ == model.n_modules_
+    assert same.noise_ == model.noise_
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, x=np.ones(3))
+    with pytest.raises(ValueError, match="no estimator"):
+        load(path)
