@@ -7,7 +7,7 @@ __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'EXECUTORS', 'STATES', 'Job', '
            'Pool', 'Cluster', 'make_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook',
            'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
 
-# %% ../nbs/12_sweeps.ipynb #c1babe01
+# %% ../nbs/12_sweeps.ipynb #78b48310
 import functools
 import gc
 import math
@@ -30,7 +30,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import chain, count, groupby
+from itertools import chain, count
 from multiprocessing import Pipe, get_context
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -72,18 +72,20 @@ class Weighed(Protocol):
     def memory(self) -> int:
         """Roughly the bytes that the trial holds while it trains."""
 
-# %% ../nbs/12_sweeps.ipynb #9c763bc1
-ASKED = ("id", "seed", "parameters", "estimate_seconds", "together", "run")
+# %% ../nbs/12_sweeps.ipynb #f8fade94
+ASKED = ("id", "parameters", "estimate_seconds", "together", "run")
+
+
+def _is_job(kind: type) -> bool:
+    has = is_dataclass(kind) and all(hasattr(kind, method) for method in ASKED)
+    return has and "seed" in {field.name for field in fields(kind)}
 
 
 def check_jobs(**lists) -> None:
     """Raise TypeError unless every named argument is a list or tuple of trials."""
     for name, jobs in lists.items():
         if not isinstance(jobs, list | tuple) or not all(
-            is_dataclass(job)
-            and not isinstance(job, type)
-            and all(hasattr(job, method) for method in ASKED)
-            for job in jobs
+            map(_is_job, set(map(type, jobs)))
         ):
             raise TypeError(f"{name} must be a list of trials, got {str(jobs)[:60]}")
 
@@ -105,20 +107,27 @@ def group_size(
     check_above(0, free=free)
     return max(1, int(free / 2 / trial.memory()))
 
-# %% ../nbs/12_sweeps.ipynb #90fc86b1
+# %% ../nbs/12_sweeps.ipynb #9b1f640f
 def cost(group: Sequence[Job]) -> float:
-    """Roughly what a group costs, in seconds of one core."""
+    """Roughly what a group of trials that are alike costs, in seconds of one core."""
     check_jobs(group=group)
-    return sum(trial.estimate_seconds() for trial in group)
+    return len(group) * group[0].estimate_seconds() if group else 0.0
+
+
+def _but_the_seed(trial: Job) -> tuple:
+    names = (field.name for field in fields(trial) if field.name != "seed")
+    return type(trial), *(getattr(trial, name) for name in names)
 
 
 def plan(trials: Iterable[Job], free: int | None = None) -> list[list[Job]]:
     """Groups to train together, the longest first; `free` is as for `group_size`."""
     if not isinstance(trials, Iterable):
         raise TypeError(f"trials must be a list of trials, got {trials!r}")
-    trials, groups = list(trials), []
+    trials, kinds, groups = list(trials), {}, []
     check_jobs(trials=trials)
-    for _, alike in groupby(sorted(trials, key=shape), shape):
+    for trial in trials:
+        kinds.setdefault(_but_the_seed(trial), []).append(trial)
+    for alike in kinds.values():
         alike = sorted(alike, key=lambda trial: trial.seed)
         size = group_size(alike[0], free)
         groups += [alike[i : i + size] for i in range(0, len(alike), size)]
@@ -600,7 +609,7 @@ class Progress:
         """Show the lines, if it is time to."""
         self.screen.show(self.lines(), now)
 
-# %% ../nbs/12_sweeps.ipynb #05bfa16d
+# %% ../nbs/12_sweeps.ipynb #ddf940e7
 def _outcomes(
     groups: Sequence[list[Job]],
     device: str,
@@ -619,7 +628,10 @@ def _outcomes(
                 alone = bool(suspects)
                 group = (suspects or ready).popleft()
                 progress.start(group)
-                future = executor.submit(run_group, group, device)
+                sent = group  # elsewhere ids are found anew, by the worker's protocol
+                if not isinstance(executor, Here):
+                    sent = [replace(trial) for trial in group]
+                future = executor.submit(run_group, sent, device)
                 running[future] = group, alone
             if not running:
                 return

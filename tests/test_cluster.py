@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import nbformat
@@ -343,9 +343,13 @@ def test_a_group_is_halved_until_it_fits_and_that_is_remembered(store, tmp_path)
     assert sizes
 
 
+def too_long(trial: Trial) -> Long:
+    return Long(**{field.name: getattr(trial, field.name) for field in fields(trial)})
+
+
 def test_the_full_batch_of_one_replica_is_cut():
     whole = replace(TINY, n=150, iterations=50)
-    (row,), failed = run_group([Long(**vars(whole))])
+    (row,), failed = run_group([too_long(whole)])
     (expected,), _ = run_group([whole])
     assert not failed
     for name in ("train_loss", "test_loss"):
@@ -355,7 +359,7 @@ def test_the_full_batch_of_one_replica_is_cut():
 
 def test_a_trial_that_never_fits_has_failed():
     whole = replace(TINY, n=20_000, iterations=1, width=2)
-    rows, ((trial, text),) = run_group([Long(**vars(whole))])
+    rows, ((trial, text),) = run_group([too_long(whole)])
     assert rows == []
     assert trial.n == 20_000
     assert "not enough memory" in text
