@@ -215,7 +215,7 @@ def embed(
     table = pd.DataFrame(model.fit_transform(distances), columns=["x", "y"])
     return table.assign(kind=["true"] * len(true) + ["learned"] * len(learned))
 
-# %% ../nbs/15_directions.ipynb #1e06b822
+# %% ../nbs/15_directions.ipynb #a637afa0
 @dataclass(frozen=True)
 class Fig9(Directions):
     """Learned, fixed, true and random starts of the directions."""
@@ -223,7 +223,7 @@ class Fig9(Directions):
     name: ClassVar[str] = "fig9"
     scales: ClassVar[Mapping[str, Size]] = {
         "smoke": Size(2, (2,), 60, 8, 3, 40, 5, n_test=200),
-        "laptop": Size(5, (2, 5), 1000, 32, 5, 1000, 100),
+        "laptop": Size(5, (2, 3), 1000, 32, 5, 1000, 100),
         "paper": Size(5, tuple(range(2, 10)), 10_000, 32, 5, 1000, 100),
     }
 

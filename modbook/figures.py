@@ -387,16 +387,17 @@ def module_drawn(
         legend_below(figure, panels[1])
     return figure
 
-# %% ../nbs/18_figures.ipynb #90bd48d0
+# %% ../nbs/18_figures.ipynb #6e25a8d0
 def loss_against_m(rows: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Test loss against the dimension m = k, mean and standard error by method."""
     table = rows.groupby(["method", "m"], sort=False).test_loss.agg(["mean", "sem"])
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 5))
-        for method in table.index.unique("method"):
+        methods = table.index.unique("method")
+        for place, method in enumerate(methods):  # side by side, so that bars show
             own = table.loc[method].sort_index()
             axes.errorbar(
-                own.index,
+                own.index + 0.04 * (place - (len(methods) - 1) / 2),
                 own["mean"],
                 own["sem"].fillna(0),
                 label=names[method],
