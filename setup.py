@@ -27,7 +27,7 @@ setup(
     install_requires=shlex.split(settings["requirements"]),
     extras_require={
         extra: shlex.split(settings[f"{extra}_requirements"])
-        for extra in ("images", "sklearn", "dev")
+        for extra in ("images", "cluster", "sklearn", "dev")
     },
     entry_points={"console_scripts": shlex.split(settings["console_scripts"])},
     classifiers=[

@@ -3,10 +3,10 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'MEANS', 'COMMANDS', 'parse_settings', 'as_python', 'build_parser', 'summary', 'run_command', 'report',
            'print_failures', 'processes', 'span', 'amount', 'print_costs', 'cost_lines', 'status_command', 'describe',
-           'state_line', 'as_settings', 'merge_command', 'merged_line', 'protocol_text', 'export_command', 'kinds',
+           'state_line', 'as_settings', 'merge_command', 'merged_line', 'outdated_lines', 'export_command', 'kinds',
            'verify_command', 'Unread', 'list_names', 'main', 'stopped']
 
-# %% ../nbs/21_cli.ipynb #4e8e1c68
+# %% ../nbs/21_cli.ipynb #970eee44
 import argparse
 import ast
 import os
@@ -35,7 +35,16 @@ from modbook.experiments import (
 )
 from .image_results import IMAGES
 from .scaling import SCALING
-from .store import Merged, Reader, Store, check, driver_of, hardware, merge
+from modbook.store import (
+    Merged,
+    Reader,
+    Store,
+    check,
+    driver_of,
+    hardware,
+    merge,
+    outdated,
+)
 from .sweeps import choose_device, default_workers
 from .trials import PROTOCOL
 
@@ -369,7 +378,7 @@ def as_settings(name: str, values: dict, path: Path) -> Experiment | None:
         print(f"{name} {values}: not an experiment of this modbook")
         return None
 
-# %% ../nbs/21_cli.ipynb #9dc8fcb0
+# %% ../nbs/21_cli.ipynb #626111d3
 def merge_command(arguments: argparse.Namespace) -> int:
     """Join stores, and print what came of it."""
     target = Path(arguments.into or arguments.stores[0])
@@ -383,8 +392,9 @@ def merge_command(arguments: argparse.Namespace) -> int:
         for path in sources:
             with Reader(path) as source:
                 print(merged_line(merge(source, into)))
-        rows = len(into.ids())
-        print(f"{target}: {rows} rows, {protocol_text(into)}")
+        print(f"{target}: {len(into.ids())} rows")
+        for line in outdated_lines(into):
+            print(line)
     return 0
 
 
@@ -399,15 +409,17 @@ def merged_line(merged: Merged) -> str:
     return line + (f"; {merged.failures} failures" if merged.failures else "")
 
 
-def protocol_text(store: Reader) -> str:
-    """The protocols of the rows in a store; a warning if there are several."""
-    counts = store.protocols()
-    text = ", ".join(f"{count} of protocol {name}" for name, count in counts.items())
-    if len(counts) > 1:
-        return f"{text}; only rows of protocol {PROTOCOL} are used by runs of today"
-    return text or "none"
+def outdated_lines(store: Reader) -> list[str]:
+    """A line for each protocol that is not today's."""
+    current = kinds()
+    names = {kind.__name__: number for kind, number in current.items()}
+    return [
+        f"note: {count} rows of protocol {protocol}, left out of runs and tables of "
+        f"today's protocol {names[name]}"
+        for (name, protocol), count in outdated(store, current).items()
+    ]
 
-# %% ../nbs/21_cli.ipynb #52a633be
+# %% ../nbs/21_cli.ipynb #c9254c5a
 def export_command(arguments: argparse.Namespace) -> int:
     """Record the rows that a store has of an experiment."""
     given = dict(scale=arguments.scale, store=arguments.store)
@@ -415,16 +427,14 @@ def export_command(arguments: argparse.Namespace) -> int:
     with Reader(settings.store) as store:
         cells = known_cells(settings, store)
         rows = store.rows([cell.trial for cell in cells])
-        others = store.protocols()
-        others.pop(PROTOCOL, None)
-        state = state_of(settings, store)
+        notes, state = outdated_lines(store), state_of(settings, store)
     if rows.empty:
         raise LookupError(f"{settings.store} has no rows of this experiment and scale")
     table = label(cells, rows, settings.scale)
     path = record(settings.name, table, arguments.folder, arguments.replace)
     print(f"{len(table)} rows in {path}")
-    for protocol, count in others.items():
-        print(f"left out: {count} rows of protocol {protocol}; now it is {PROTOCOL}")
+    for line in notes:
+        print(line)
     if state.left or state.failed:
         print(f"not complete: {state.left} trials are left, {state.failed} failed")
     return 0

@@ -4,16 +4,16 @@
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'EXPECTED', 'PLAIN', 'IPYTHON', 'MEASURES',
            'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations', 'method_trial', 'Cell', 'Experiment', 'Sweep',
            'check_type', 'check_types', 'check_range', 'check_parameters', 'read_parameters', 'plan_table',
-           'trial_line', 'label', 'run_experiment', 'own_settings', 'summarise', 'readable', 'origins', 'reach',
-           'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative',
-           'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rank',
-           'one_protocol', 'newest_protocol', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question',
-           'answer', 'sweep_claims']
+           'trial_line', 'label', 'check_settings', 'run_experiment', 'own_settings', 'check_table', 'summarise',
+           'readable', 'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time',
+           'step_cost', 'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path',
+           'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'recorded',
+           'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
 
-# %% ../nbs/13_experiments.ipynb #311a2f11
+# %% ../nbs/13_experiments.ipynb #28b12274
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -24,8 +24,8 @@ from scipy import stats
 
 from .models import matching_width, modular_size, network_size
 from .store import Reader, Store
-from .sweeps import choose_device, plan, run_sweep
-from .theory import check_above, check_choice
+from .sweeps import choose_device, free_memory, plan, run_sweep
+from .theory import check_above, check_choice, check_counts, check_flags
 from .trials import Rule, Trial
 
 # %% ../nbs/13_experiments.ipynb #a741e6dc
@@ -41,9 +41,10 @@ class Scale:
     rule_steps: int
     n_test: int
 
-# %% ../nbs/13_experiments.ipynb #12e85048
+# %% ../nbs/13_experiments.ipynb #0e6cee4f
 def paper_iterations(m: int) -> int:
     """Training steps of modular networks for inputs of dimension m (Appendix E.3)."""
+    check_counts(m=m)
     return 1000 if m < 7 else 700 if m < 9 else 500 if m == 9 else 200
 
 
@@ -269,12 +270,21 @@ def label(grid: list[Cell], rows: pd.DataFrame, scale: str) -> pd.DataFrame:
         return labels.iloc[:0]
     return labels.merge(rows, on="id", how="inner", validate="many_to_one")
 
-# %% ../nbs/13_experiments.ipynb #35f3e402
+# %% ../nbs/13_experiments.ipynb #db127410
+def check_settings(**settings) -> None:
+    """Raise TypeError unless every named argument is the settings of an experiment."""
+    for name, value in settings.items():
+        if not isinstance(value, Experiment):
+            raise TypeError(f"{name} must be those of an experiment, got {value!r}")
+
+
 def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     """Run what is missing of an experiment and return its labelled rows.
 
     With `recorded=True` nothing is run: the rows recorded at this scale are returned.
     """
+    check_settings(settings=settings)
+    check_flags(show=show)
     if settings.recorded:
         return recorded(settings.name, scale=settings.scale)
     with Store(settings.store) as store:
@@ -288,13 +298,24 @@ def own_settings(settings: Experiment) -> dict:
     names = [field.name for field in fields(settings) if field.name not in where]
     return {name: getattr(settings, name) for name in names}
 
-# %% ../nbs/13_experiments.ipynb #7e3c4d0a
+# %% ../nbs/13_experiments.ipynb #4b19abe9
+def check_table(columns: Sequence[str], /, **tables) -> None:
+    """Raise unless every named argument is a table that has the columns."""
+    for name, table in tables.items():
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(f"{name} must be a DataFrame, got {table!r:.60}")
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise ValueError(f"{name} must have the columns {missing}")
+
+# %% ../nbs/13_experiments.ipynb #62576c09
 MEASURES = ["test_loss", "test_nmse", "train_loss", "similarity", "coverage"]
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard error (`_se`) of each measure over seeds."""
     keys = ["m", "method", "architecture", "n"]
+    check_table(keys, table=table)
     kept = table.reindex(columns=[*keys, "seed", "diverged", *MEASURES])
     groups = kept.groupby(keys, sort=False)
     means = groups[MEASURES].mean()
@@ -302,10 +323,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     counts = groups.agg(seeds=("seed", "count"), diverged=("diverged", "sum"))
     return pd.concat([counts, means, errors], axis=1).reset_index()
 
-# %% ../nbs/13_experiments.ipynb #f625f790
+# %% ../nbs/13_experiments.ipynb #4291f263
 def readable(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary as text, mean and standard error in one column."""
-    table = summary[["m", "method", "architecture", "n", "seeds", "diverged"]].copy()
+    keys = ["m", "method", "architecture", "n", "seeds", "diverged"]
+    check_table([*keys, *MEASURES], summary=summary)
+    table = summary[keys].copy()
     for name in MEASURES:
         mean, error = summary[name], summary[f"{name}_se"]
         pairs = zip(mean, error, strict=True)
@@ -319,6 +342,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
 def origins(rows: pd.DataFrame) -> pd.DataFrame:
     """Where rows come from: how many, and core hours, by machine and commit."""
     keys = ["scale", "m", "hardware", "commit", "torch", "protocol"]
+    check_table([*keys, "id", "seed", "seconds"], rows=rows)
     counts = rows.fillna({"commit": ""}).groupby(keys)
     table = counts.agg(rows=("id", "nunique"), seeds=("seed", "nunique"))
     table["core hours"] = (counts.seconds.sum() / 3600).round(3)
@@ -353,7 +377,7 @@ def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
             search.tell(losses[cell.trial.id])
     return list(dict.fromkeys(cells))
 
-# %% ../nbs/13_experiments.ipynb #9f451ac5
+# %% ../nbs/13_experiments.ipynb #754fbc25
 class State(NamedTuple):
     """How far an experiment is."""
 
@@ -366,6 +390,9 @@ class State(NamedTuple):
 
 def state_of(settings: Experiment, store: Reader) -> State:
     """How far an experiment is, by what its store has."""
+    check_settings(settings=settings)
+    if not isinstance(store, Reader):
+        raise TypeError(f"store must be a Reader or a Store, got {store!r}")
     trials = {cell.trial.id: cell.trial for cell in known_cells(settings, store)}
     rows, failed = store.rows(trials.values()), set(store.failures().id)
     done = set(rows.id) if len(rows) else set()
@@ -487,7 +514,7 @@ def longest_path(search) -> list[int]:
         search.tell(0.0 if last else math.inf)
     return sizes
 
-# %% ../nbs/13_experiments.ipynb #7ff08be4
+# %% ../nbs/13_experiments.ipynb #42279d4e
 def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     """What a run from nothing costs, by method, after a measurement of some `seconds`.
 
@@ -495,6 +522,7 @@ def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     (floating point); bytes of the largest group that trains together; core_hours, which
     are hours of the device if that is a GPU.
     """
+    check_settings(settings=settings)
     check_above(0, seconds=seconds)
     device = choose_device(settings.device)
     cells = {cell.trial.id: cell for cell in costly_cells(settings)}.values()
@@ -509,7 +537,7 @@ def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
 
 
 def _cost_line(trials: list, seconds: float, device: str) -> dict:
-    groups = plan(trials)
+    groups = plan(trials, free_memory(device))
     pace = calibrate(groups, seconds, device)
     sizes = [trial_line(t)["parameters"] for t in trials if hasattr(t, "layers")]
     return dict(
@@ -532,7 +560,16 @@ def results_folder(start: Path | None = None) -> Path:
         f"recorded tables are in results/ of a checkout of modbook; {start} is in none"
     )
 
-# %% ../nbs/13_experiments.ipynb #aea8e7c2
+# %% ../nbs/13_experiments.ipynb #82a34175
+def rows_path(name: str, folder: Path | None = None) -> Path:
+    """Where the recorded rows of an experiment are."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name must be that of an experiment, got {name!r}")
+    if folder is not None and not isinstance(folder, str | Path):
+        raise TypeError(f"folder must be a path, got {folder!r}")
+    return Path(folder or results_folder()) / name / "rows.csv"
+
+# %% ../nbs/13_experiments.ipynb #19ae447a
 def rank(column: pd.Series) -> pd.Series:
     """What to sort a column by: methods stand in the order of METHODS."""
     if column.name != "method":
@@ -567,7 +604,9 @@ def record(
 
     ValueError if that would mix protocols at a scale; `replace` drops the older rows.
     """
-    path = (folder or results_folder()) / name / "rows.csv"
+    check_table(["scale", "method", "architecture", "id"], table=table)
+    check_flags(replace=replace)
+    path = rows_path(name, folder)
     if path.exists():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
     table = newest_protocol(table) if replace else table
@@ -583,10 +622,10 @@ def record(
     unfinished.replace(path)
     return path
 
-# %% ../nbs/13_experiments.ipynb #e2ce3c70
+# %% ../nbs/13_experiments.ipynb #5426b16f
 def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
     """The recorded rows of an experiment whose columns have the given values."""
-    path = (folder or results_folder()) / name / "rows.csv"
+    path = rows_path(name, folder)
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(where))
     for column, value in where.items():
         table = table[table[column] == value]
@@ -595,7 +634,7 @@ def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
         raise LookupError(f"nothing is recorded for {name} with {asked}")
     return table.reset_index(drop=True)
 
-# %% ../nbs/13_experiments.ipynb #2f8bcd8f
+# %% ../nbs/13_experiments.ipynb #ca63e65b
 class Comparison(NamedTuple):
     """Geometric mean ratio of two methods' test losses, with its 95 % interval."""
 
@@ -608,6 +647,8 @@ class Comparison(NamedTuple):
 def compare(table: pd.DataFrame, method: str, other: str) -> Comparison:
     """The test loss of `method` against that of `other`, over paired tasks."""
     task = ["m", "architecture", "seed"]
+    check_table([*task, "n", "method", "test_loss"], table=table)
+    check_choice(tuple(table.method.unique()), method=method, other=other)
     losses = table.pivot_table("test_loss", [*task, "n"], "method")
     logs = np.log(losses[method] / losses[other]).groupby(task).mean().dropna()
     if len(logs) < 2:
@@ -618,9 +659,13 @@ def compare(table: pd.DataFrame, method: str, other: str) -> Comparison:
         *np.exp([centre, centre - half, centre + half]).tolist(), len(logs)
     )
 
-# %% ../nbs/13_experiments.ipynb #3b03df01
+# %% ../nbs/13_experiments.ipynb #c61775e6
 def verdict(found: Comparison, scale: str, bound: float = 1.0) -> str:
     """The verdict on 'the ratio is below `bound`' by the rule of the house."""
+    if not hasattr(found, "low") or not hasattr(found, "high"):
+        raise TypeError(f"found must be a Comparison, got {found!r}")
+    check_choice(tuple(SCALES), scale=scale)
+    check_above(-math.inf, bound=bound)
     if found.low <= bound <= found.high:
         return "undecided" if scale == "paper" else "indicative: undecided"
     holds = found.high < bound

@@ -9,17 +9,18 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'draw_published', 'accuracy_against_k', 'accuracy_against_noise', 'accuracy_panels', 'as_picture',
            'example_input', 'column_pictures', 'projection_columns']
 
-# %% ../nbs/18_figures.ipynb #875e7fa1
+# %% ../nbs/18_figures.ipynb #7d7a3e88
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .experiments import METHODS
+from .experiments import METHODS, check_table
 from .image_results import IMAGE_METHODS, published
 from .images import CLASSES, Images, shrink
 from .metrics import chance
+from .theory import check_counts
 
 # %% ../nbs/18_figures.ipynb #67798926
 STYLE = {
@@ -64,9 +65,10 @@ def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("training samples $n$")
 
-# %% ../nbs/18_figures.ipynb #eac3a5a9
+# %% ../nbs/18_figures.ipynb #7850449e
 def loss_against_n(summary: pd.DataFrame) -> Figure:
     """Test loss as a fraction of the variance against n, a panel for each dimension."""
+    check_table(["m", "n", "method", "test_nmse", "test_nmse_se"], summary=summary)
     dimensions = sorted(summary.m.unique())
     with mpl.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -94,9 +96,12 @@ def legend_below(figure: Figure, axes) -> None:
         handles, labels, loc="outside lower center", ncols=columns, fontsize=9
     )
 
-# %% ../nbs/18_figures.ipynb #442ddd5c
+# %% ../nbs/18_figures.ipynb #5219e494
 def directions_against_n(summary: pd.DataFrame, modules_per_k: int) -> Figure:
     """Similarity and coverage against n, with what random directions would score."""
+    check_counts(modules_per_k=modules_per_k)
+    columns = ["m", "n", "method", "similarity", "coverage"]
+    check_table(columns, summary=summary)
     dimensions = sorted(summary.m.unique())
     modular = summary[summary.similarity.notna()]
     with mpl.rc_context(STYLE):
@@ -280,7 +285,7 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
         panels[0].set_ylabel("samples needed (median)")
     return figure
 
-# %% ../nbs/18_figures.ipynb #a2afd92b
+# %% ../nbs/18_figures.ipynb #04639390
 CONTENDERS = {
     "plain": ("torch.nn, one at a time", "#8a8a8a", ""),
     "func": ("torch.func, vmap", "#56B4E9", "//"),
@@ -291,6 +296,7 @@ CONTENDERS = {
 
 def speed(table: pd.DataFrame) -> Figure:
     """Milliseconds a step by shape and contender, above the processor's floor."""
+    check_table(["n", "width", "layers", "name", "ms"], table=table)
     shapes = table[["n", "width", "layers"]].drop_duplicates()
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7, 5.2))

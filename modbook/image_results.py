@@ -3,18 +3,20 @@
 # %% auto #0
 __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IMAGES', 'IMAGE_KEYS', 'IMAGE_MEASURES',
            'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS', 'PUBLISHED_FIGURE4B',
-           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ImageScale', 'image_trial', 'ImageExperiment', 'Fig4b', 'Table3',
-           'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary', 'with_error',
-           'image_table', 'image_origins', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
-           'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer', 'samples_needed',
-           'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows', 'more_claims', 'published',
-           'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12',
-           'shares_before']
+           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'NOT_RECORDED', 'ImageScale', 'image_trial', 'ImageExperiment',
+           'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary',
+           'with_error', 'image_table', 'image_origins', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
+           'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
+           'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
+           'more_claims', 'published', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise',
+           'judge_figure12', 'shares_before', 'rows_or_smoke']
 
-# %% ../nbs/17_image_results.ipynb #dfa55d87
+# %% ../nbs/17_image_results.ipynb #da86adc6
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ from modbook.experiments import (
     Experiment,
     check_range,
     recorded,
+    run_experiment,
     verdict,
 )
 from modbook.image_trials import (
@@ -406,14 +409,18 @@ def with_error(mean: float, error: float, digits: int = 3) -> str:
         else f"{mean:.{digits}f} ± {error:.{digits}f}"
     )
 
-# %% ../nbs/17_image_results.ipynb #8b471f07
+# %% ../nbs/17_image_results.ipynb #59d0ca85
 def image_table(
     summary: pd.DataFrame, across: str = "k", measure: str = "test_accuracy"
 ) -> pd.DataFrame:
     """A measure as text: a line for each method, a column for each `across`."""
     pairs = zip(summary[measure], summary[f"{measure}_se"], strict=True)
     table = summary.assign(text=[with_error(*pair) for pair in pairs])
-    table = table.pivot_table("text", "method", across, "first", sort=False)
+    lines = ["data", "method"] if summary.data.nunique() > 1 else "method"
+    table = table.pivot_table("text", lines, across, "first", sort=False)
+    order = {name: place for place, name in enumerate(IMAGE_METHODS)}
+    by_method = lambda index: index.map(lambda name: order.get(name, -1))  # noqa: E731
+    table = table.sort_index(level="method", key=by_method, sort_remaining=False)
     return table.rename(index=IMAGE_METHODS).fillna("")
 
 
@@ -450,12 +457,20 @@ def error_difference(rows: pd.DataFrame, method: str, other: str) -> Comparison:
     accuracy = rows.pivot_table("test_accuracy", pairing, "method")
     return interval((accuracy[other] - accuracy[method]).groupby("seed").mean())
 
-# %% ../nbs/17_image_results.ipynb #ef7f8739
+# %% ../nbs/17_image_results.ipynb #7f749ec2
 def best_scale(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the paper's scale if there are any, else of the laptop's."""
-    scales = set(rows.scale)
-    scale = next(s for s in ("paper", "laptop", "smoke") if s in scales)
-    return rows[rows.scale == scale]
+    """The rows of the largest scale that there are, of photographs if there are any."""
+    scale = next(s for s in ("paper", "laptop", "smoke") if s in set(rows.scale))
+    rows = rows[rows.scale == scale]
+    names = sorted(set(rows.data), key=lambda name: (name == "digits", name))
+    return rows[rows.data == names[0]]
+
+
+def image_verdict(found: Comparison, rows: pd.DataFrame, bound: float = 0.0) -> str:
+    """The verdict of the house; digits are never at the paper's scale."""
+    scale, data = rows.scale.iloc[0], rows.data.iloc[0]
+    scale = "laptop" if scale == "paper" and data == "digits" else scale
+    return verdict(found, scale, bound)
 
 
 def image_answer(question: ImageQuestion, rows: pd.DataFrame) -> tuple[str, str]:
@@ -464,7 +479,7 @@ def image_answer(question: ImageQuestion, rows: pd.DataFrame) -> tuple[str, str]
         return NOT_YET
     rows = best_scale(rows)
     found = error_difference(rows, question.method, question.other)
-    said = verdict(found, rows.scale.iloc[0], -question.margin)
+    said = image_verdict(found, rows, -question.margin)
     low, high = (f"{-100 * bound:+.1f}" for bound in (found.high, found.low))
     text = f"{-100 * found.ratio:+.1f} points ({low} to {high}), {found.tasks} seeds"
     return text, said
@@ -514,7 +529,7 @@ def image_claims(
     columns = ["claim", "method", "against", "margin", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
-# %% ../nbs/17_image_results.ipynb #fdf4f2d4
+# %% ../nbs/17_image_results.ipynb #4ed9bae3
 def drop_with_k(rows: pd.DataFrame, method: str) -> Comparison:
     """How much accuracy falls from the least to the largest k, a value a seed."""
     rows = rows[rows.method == method]
@@ -528,7 +543,7 @@ def drops_table(rows: pd.DataFrame) -> pd.DataFrame:
     for method in dict.fromkeys(rows.method):
         found = drop_with_k(rows, method)
         points = [round(100 * value, 1) for value in found[:3]]
-        said = verdict(found, rows.scale.iloc[0], 0.01)
+        said = image_verdict(found, rows, 0.01)
         lines.append((IMAGE_METHODS[method], *points, said))
     columns = ["method", "fall, points", "from", "to", "less than one point"]
     return pd.DataFrame(lines, columns=columns).set_index("method")
@@ -543,9 +558,10 @@ def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     rest = interval(1 - rows.groupby("seed").start_share.mean())
     low, high = 1 - rest.high, 1 - rest.low
     text = f"share {1 - rest.ratio:.2f} ({low:.2f} to {high:.2f}), k = {rows.k.max()}"
-    return text, verdict(rest, rows.scale.iloc[0], 0.5)
+    text = f"{rows.data.iloc[0]}: {text}"
+    return text, image_verdict(rest, rows, 0.5)
 
-# %% ../nbs/17_image_results.ipynb #28205088
+# %% ../nbs/17_image_results.ipynb #29f90ee4
 def samples_needed(n: Sequence[float], accuracy: Sequence[float], level: float) -> str:
     """How many inputs reach the level, as text."""
     n, accuracy = np.asarray(n, float), np.maximum.accumulate(np.asarray(accuracy))
@@ -565,7 +581,8 @@ def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFram
             needed = samples_needed(rows.n, rows.test_accuracy, level)
             lines.append((IMAGE_METHODS[method], level, k, needed))
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
-    return table.pivot(index=["accuracy", "method"], columns="k", values="needed")
+    lines = ["accuracy", "method"]
+    return table.pivot_table("needed", lines, "k", "first", sort=False)
 
 # %% ../nbs/17_image_results.ipynb #ee3c8547
 def choices_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -648,7 +665,7 @@ def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["claim", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
-# %% ../nbs/17_image_results.ipynb #8b86ff27
+# %% ../nbs/17_image_results.ipynb #b5855949
 PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a figure)
     1: (0.552, 0.529, 0.536),
     2: (0.542, 0.537, 0.535),
@@ -689,7 +706,7 @@ def published() -> pd.DataFrame:
         lines, columns=["where", "method", "k", "noise", "test_accuracy"]
     )
 
-# %% ../nbs/17_image_results.ipynb #88f07e93
+# %% ../nbs/17_image_results.ipynb #1474ea43
 def in_short(rows: pd.DataFrame, methods=("monolithic", "random", "algorithm1")) -> str:
     """Mean accuracies of some methods, in percent."""
     means = rows.groupby("method").test_accuracy.mean()
@@ -705,7 +722,7 @@ def judge_figure4b() -> tuple[str, str]:
     ]
     question = FIG4B_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, rows[rows.k > 1])
-    return f"{' to '.join(ends)}; {text} on a random start", said
+    return f"{rows.data.iloc[0]}: {' to '.join(ends)}; {text} on a random start", said
 
 
 def judge_table3() -> tuple[str, str]:
@@ -713,7 +730,7 @@ def judge_table3() -> tuple[str, str]:
     rows = best_scale(recorded("table3"))
     question = TABLE3_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, rows)
-    return f"{in_short(rows)}; {text} on a random start", said
+    return f"{rows.data.iloc[0]}: {in_short(rows)}; {text} on a random start", said
 
 
 def judge_table4() -> tuple[str, str]:
@@ -722,7 +739,8 @@ def judge_table4() -> tuple[str, str]:
     ends = [f"noise {n:g}: {in_short(rows[rows.noise == n])}" for n in (0.0, 30.0)]
     question = TABLE4_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, little_noise(rows))
-    return f"{'; '.join(ends)}; at noise 1 {text} on a random start", said
+    text = f"{'; '.join(ends)}; at noise 1 {text} on a random start"
+    return f"{rows.data.iloc[0]}, {text}", said
 
 
 def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -750,3 +768,24 @@ def shares_before(methods: Sequence[str]) -> pd.DataFrame:
             lines.append((IMAGE_METHODS[method], *NOT_YET))
     columns = ["method", "share before training", "more than half"]
     return pd.DataFrame(lines, columns=columns).set_index("method")
+
+# %% ../nbs/17_image_results.ipynb #e69e05e1
+NOT_RECORDED = (
+    "Nothing is recorded at this scale yet. These are rows of the smallest scale, "
+    "on digits, run as this page was made: they show that the parts work, no more."
+)
+
+
+def rows_or_smoke(settings: ImageExperiment) -> pd.DataFrame:
+    """The rows of an experiment, or of its smallest scale where none are recorded."""
+    try:
+        return run_experiment(settings)
+    except LookupError:
+        if not settings.recorded:
+            raise
+    print(NOT_RECORDED)
+    with TemporaryDirectory() as folder:
+        small = dict(scale="smoke", data="digits", device="cpu", workers=1)
+        store = str(Path(folder) / "rows.sqlite")
+        settings = replace(settings, recorded=False, store=store, **small)
+        return run_experiment(settings, show=False)

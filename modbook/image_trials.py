@@ -238,7 +238,7 @@ def rule_step(
     U.addmm_(X.T, flat, alpha=-rate)  # (k D, b) @ (b, M H)
     return value.detach(), used
 
-# %% ../nbs/16_image_trials.ipynb #0127cebb
+# %% ../nbs/16_image_trials.ipynb #6324373c
 def own_targets(y: torch.Tensor, chosen: np.ndarray | None, M: int) -> torch.Tensor:
     """(b, 10 k) targets and the chosen (M, c) columns -> (M, b, c)."""
     if chosen is None:
@@ -255,7 +255,7 @@ def apply_rule(
 ) -> tuple[torch.Tensor, dict]:
     """Projections (k D, M, H) after one pass of Algorithm 1, and what it reports."""
     kD, M, H = U.shape
-    U, most, trace = U.reshape(kD, -1).clone(), 0.0, []
+    U, most, trace = U.reshape(kD, -1).clone(), [], []
     sigma = rule.sigma or (2 * H) ** 0.5
     rate = rule.rate * (768 / kD if rule.relative else 1)
     for X, classes in steps:
@@ -263,12 +263,13 @@ def apply_rule(
         y = y - y.mean(0) if rule.centred else y
         y = own_targets(y, columns(rule.targets, M, classes.shape[1], rng), M)
         value, used = rule_step(U, X.flatten(1), y, rate, sigma, rule.ridge)
-        most, _ = max(most, used.max().item()), trace.append(value.mean().item())
-    tenth = max(1, len(trace) // 10)
+        trace.append(value.mean())  # read after the pass: a GPU need not wait
+        most.append(used.max())
+    trace, tenth = torch.stack(trace).tolist(), max(1, len(trace) // 10)
     report = dict(
         rule_start=float(np.mean(trace[:tenth])),
         rule_end=float(np.mean(trace[-tenth:])),
-        ridge_used=most,
+        ridge_used=torch.stack(most).max().item(),
     )
     return U.view(kD, M, H), report
 

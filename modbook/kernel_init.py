@@ -5,7 +5,7 @@ __all__ = ['gaussian', 'OPTIMISERS', 'GROUPS', 'factor', 'on_diagonal', 'Minimum
            'DirectionKernel', 'DistanceKernel', 'SubspaceKernel', 'objective', 'gradient', 'Descent', 'Found',
            'descend', 'find_projections', 'learn_projections']
 
-# %% ../nbs/06_kernel_init.ipynb #0b307d39
+# %% ../nbs/06_kernel_init.ipynb #a00e5645
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,13 @@ import numpy as np
 import torch
 
 from .models import check_sets
-from .theory import check_above, check_choice, check_counts
+from modbook.theory import (
+    check_above,
+    check_choice,
+    check_counts,
+    check_flags,
+    check_generators,
+)
 
 # %% ../nbs/06_kernel_init.ipynb #d5d80453
 def factor(K: torch.Tensor, jitter: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +107,7 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     u = rng.standard_normal(shape)
     return u / np.linalg.norm(u, axis=-1, keepdims=True)
 
-# %% ../nbs/06_kernel_init.ipynb #6273dede
+# %% ../nbs/06_kernel_init.ipynb #6839acec
 @dataclass(frozen=True)
 class DirectionKernel:
     """The kernel of the sine task (Eqn 73); U-hat is (2, m): u-hat above v-hat."""
@@ -111,6 +117,11 @@ class DirectionKernel:
     v_length: float = 1.0  # of v-hat at the start
     aligned: bool = False  # start v-hat along u-hat, so that v.u is not near 0
     handed: str = "unit"  # the network gets u-hat so; "raw": as it is; "kernel": u/v.u
+
+    def __post_init__(self):
+        check_above(0, sigma=self.sigma, u_length=self.u_length, v_length=self.v_length)
+        check_flags(aligned=self.aligned)
+        check_choice(("unit", "raw", "kernel"), handed=self.handed)
 
     def start(self, rng: np.random.Generator, m: int) -> np.ndarray:
         u, v = unit(rng, 2, m)
@@ -127,13 +138,16 @@ class DirectionKernel:
             return u / (v * u).sum(-2, keepdim=True)
         return u / u.norm(dim=-2, keepdim=True) if self.handed == "unit" else u
 
-# %% ../nbs/06_kernel_init.ipynb #48ac8aef
+# %% ../nbs/06_kernel_init.ipynb #10551a67
 @dataclass(frozen=True)
 class DistanceKernel:
     """The kernel of the nonlinear sine task (Eqn 74); U-hat is the (m,) centre."""
 
     sigma: float = 1.0  # bandwidth
     u_length: float = 1.0  # of u-hat at the start
+
+    def __post_init__(self):
+        check_above(0, sigma=self.sigma, u_length=self.u_length)
 
     def start(self, rng: np.random.Generator, m: int) -> np.ndarray:
         return self.u_length * unit(rng, m)
@@ -146,13 +160,17 @@ class DistanceKernel:
     def projections(self, U: torch.Tensor) -> torch.Tensor:
         return U[..., None]
 
-# %% ../nbs/06_kernel_init.ipynb #155b09cd
+# %% ../nbs/06_kernel_init.ipynb #3995dabe
 @dataclass(frozen=True)
 class SubspaceKernel:
     """The kernel of Compositional CIFAR-10 (Eqn 76); U-hat is the (m, width) matrix."""
 
     width: int = 512  # columns of a projection
     sigma: float = 20.0  # bandwidth
+
+    def __post_init__(self):
+        check_counts(width=self.width)
+        check_above(0, sigma=self.sigma)
 
     def start(self, rng: np.random.Generator, m: int) -> np.ndarray:
         return rng.standard_normal((m, self.width)) / np.sqrt(m)
@@ -245,7 +263,7 @@ def descend(
 # %% ../nbs/06_kernel_init.ipynb #414946d6
 GROUPS = 8  # descended together: their kernels fit the cache
 
-# %% ../nbs/06_kernel_init.ipynb #6abf280d
+# %% ../nbs/06_kernel_init.ipynb #39e984cd
 def find_projections(
     X: torch.Tensor,  # (R, n, m) inputs
     y: torch.Tensor,  # (R, n, d) targets
@@ -259,8 +277,13 @@ def find_projections(
     Raises ValueError or TypeError if shapes do not fit or data are not finite, before
     anything is computed.
     """
+    check_generators(rngs=rngs)
     check_sets(X, y, len(rngs))
     check_counts(K=K)
+    if not hasattr(kernel, "projections"):
+        raise TypeError(f"kernel must be a Kernel, got {kernel!r}")
+    if not isinstance(how, Descent):
+        raise TypeError(f"how must be a Descent, got {how!r}")
     X, y = X.double(), y.double()
     own = [rng.spawn(K) for rng in rngs]  # a generator for each module
     starts = np.stack([[kernel.start(g, X.shape[2]) for g in each] for each in own])
@@ -282,7 +305,7 @@ def find_projections(
     objective = torch.cat(traces).view(len(X), -1, how.steps).numpy()
     return Found(U, kernel.projections(U), objective, most, skipped)
 
-# %% ../nbs/06_kernel_init.ipynb #19b2ee97
+# %% ../nbs/06_kernel_init.ipynb #2a7051fe
 def learn_projections(
     X: np.ndarray,  # (n, m) inputs
     y: np.ndarray,  # (n,) or (n, d) targets
@@ -292,16 +315,22 @@ def learn_projections(
     **settings,  # of Descent: steps, rate, batch, optimiser, jitter, joint
 ) -> np.ndarray:  # (modules, m, width)
     """Algorithm 1 on one data set. ValueError or TypeError names what is wrong."""
-    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
-    if X.ndim != 2 or len(X) != len(y) or y.ndim not in (1, 2):
+    X, y = np.asarray(X), np.asarray(y)
+    for name, data in dict(X=X, y=y).items():
+        if data.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must be an array of numbers, got {data!r:.60}")
+    check_counts(modules=modules)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if X.ndim != 2 or y.ndim not in (1, 2) or len(X) != len(y):
         raise ValueError(
             f"X and y must be (n, m) and (n,) or (n, d), got {X.shape}, {y.shape}"
         )
     found = find_projections(
-        torch.as_tensor(X)[None],
-        torch.as_tensor(y.reshape(len(y), -1))[None],
+        torch.as_tensor(X, dtype=torch.float64)[None],
+        torch.as_tensor(y.reshape(len(y), -1), dtype=torch.float64)[None],
         modules,
-        kernel or DirectionKernel(),
+        DirectionKernel() if kernel is None else kernel,
         [np.random.default_rng(seed)],
         Descent(**settings),
     )

@@ -3,13 +3,16 @@
 # %% auto #0
 __all__ = ['mse', 'nmse', 'abs_cosines', 'similarity', 'coverage', 'chance']
 
-# %% ../nbs/04_metrics.ipynb #6cb2451a
+# %% ../nbs/04_metrics.ipynb #3ae3cfcb
 import numpy as np
 from scipy import integrate, stats
 
-# %% ../nbs/04_metrics.ipynb #2aa835c9
+from .theory import check_arrays, check_counts
+
+# %% ../nbs/04_metrics.ipynb #9b42b58f
 def mse(y: np.ndarray, y_hat: np.ndarray) -> np.ndarray:
     """Mean squared error of (R, n, d) predictions, one a replica: (R,)."""
+    check_arrays(3, y=y, y_hat=y_hat)
     if y.shape != y_hat.shape:
         raise ValueError(
             f"y and y_hat must have one shape, got {y.shape} and {y_hat.shape}"
@@ -21,13 +24,14 @@ def nmse(y: np.ndarray, y_hat: np.ndarray) -> np.ndarray:
     """Mean squared error as a fraction of the variance of y, one a replica: (R,)."""
     return mse(y, y_hat) / y.var(axis=1).mean(axis=1)
 
-# %% ../nbs/04_metrics.ipynb #ee55f338
+# %% ../nbs/04_metrics.ipynb #8936e63d
 def abs_cosines(learned: np.ndarray, true: np.ndarray) -> np.ndarray:
     """|cos| of (R, K, m) learned and (R, k, m) true directions: (R, K, k).
 
     ValueError if the shapes do not fit, or a direction is zero or not finite.
     """
-    if learned.ndim != 3 or true.ndim != 3 or learned.shape[::2] != true.shape[::2]:
+    check_arrays(3, learned=learned, true=true)
+    if learned.shape[::2] != true.shape[::2]:
         raise ValueError(
             "learned and true must be (R, K, m) and (R, k, m), "
             f"got {learned.shape} and {true.shape}"
@@ -47,13 +51,10 @@ def coverage(learned: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean over the true directions of the best |cos| to a learned one: (R,)."""
     return abs_cosines(learned, true).max(axis=1).mean(axis=1)
 
-# %% ../nbs/04_metrics.ipynb #6822ca0f
+# %% ../nbs/04_metrics.ipynb #e5b47568
 def chance(m: int, candidates: int) -> float:
     """Expected best |cos| of random directions in m dimensions to a fixed one."""
-    if m < 1 or candidates < 1:
-        raise ValueError(
-            f"m and candidates must be at least 1, got {m} and {candidates}"
-        )
+    check_counts(m=m, candidates=candidates)
     if m == 1:
         return 1.0
     below = stats.beta(0.5, (m - 1) / 2).cdf

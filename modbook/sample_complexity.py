@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['SampleSearch']
 
-# %% ../nbs/10_sample_complexity.ipynb #c62f3547
+# %% ../nbs/10_sample_complexity.ipynb #5222bfa0
 import math
 from dataclasses import dataclass
 
-from .theory import check_above, check_counts
+from .theory import check_above, check_counts, check_from
 
-# %% ../nbs/10_sample_complexity.ipynb #650b4380
+# %% ../nbs/10_sample_complexity.ipynb #435cb10c
 @dataclass
 class SampleSearch:
     """Algorithm 2 by ask and tell; the defaults are those of Appendix E.3."""
@@ -25,7 +25,12 @@ class SampleSearch:
 
     def __post_init__(self):
         check_above(0, epsilon=self.epsilon, step=self.step, tolerance=self.tolerance)
+        check_from(0, c=self.c, l=self.l)
+        check_above(0, limit=self.limit)
         check_counts(budget=self.budget)
+        number = isinstance(self.r, int | float) and not isinstance(self.r, bool)
+        if not number or not self.r > self.l:
+            raise ValueError(f"r must be a number greater than l, got {self.r!r}")
         if not 0 <= self.c < self.limit:
             raise ValueError(f"c must be in 0..{self.limit} (limit), got {self.c!r}")
 

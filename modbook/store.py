@@ -4,8 +4,8 @@
 __all__ = ['DAMAGED', 'TROUBLE', 'SCHEMA', 'TABLES', 'SIGNATURE', 'ORIGIN', 'LOSSES', 'hardware', 'commit', 'provenance',
            'Driver', 'lock_path', 'driver_of', 'take_lock', 'free_lock', 'plain_errors', 'create', 'read_schema',
            'upgrade', 'insert', 'no_collecting', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
-           'Merged', 'difference', 'merge', 'count_protocols', 'rebuild', 'shape_of', 'true_id', 'faults', 'check',
-           'tried_records', 'say']
+           'check_open', 'Merged', 'difference', 'merge', 'rebuild', 'shape_of', 'true_trial', 'outdated', 'faults',
+           'check', 'tried_records', 'say']
 
 # %% ../nbs/11_store.ipynb #8e5be85d
 import gc
@@ -35,9 +35,11 @@ try:
 except ImportError:  # Windows: two drivers on one store are not noticed there
     fcntl = None
 
-# %% ../nbs/11_store.ipynb #1daf7b27
+# %% ../nbs/11_store.ipynb #aca7bba0
 def hardware(device: str = "cpu") -> str:
-    """The name of the processor or GPU that computes."""
+    """The name of the processor or GPU that computes; `device` is cpu or cuda."""
+    if device != "cpu" and not str(device).startswith("cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     try:
@@ -323,7 +325,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
         db.execute("PRAGMA query_only = ON")
     return db
 
-# %% ../nbs/11_store.ipynb #f60a9387
+# %% ../nbs/11_store.ipynb #9122e4ab
 class Reader:
     """The rows of a store that exists; a context manager.
 
@@ -334,6 +336,8 @@ class Reader:
     read_only = True
 
     def __init__(self, path: str | Path):
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be the name of a file, got {path!r}")
         self.path, self.db = Path(path), None
         try:
             self._open()
@@ -400,10 +404,6 @@ class Reader:
         found = self._all(query) if self.schema > 1 else []
         table = pd.DataFrame(found, columns=columns)
         return table.assign(parameters=[json.loads(text) for _, text, *_ in found])
-
-    def protocols(self) -> dict:
-        """How many rows there are of each protocol."""
-        return count_protocols(row for _, row in self.records())
 
     def asked(self) -> list[tuple[str, dict]]:
         """Name and settings of each experiment that was run into this store."""
@@ -511,7 +511,14 @@ class Store(Reader):
             with self._transaction():
                 self.db.execute("INSERT INTO asked VALUES (?, ?)", values)
 
-# %% ../nbs/11_store.ipynb #cd45dd1e
+# %% ../nbs/11_store.ipynb #a5430e8a
+def check_open(kind: type[Reader], **stores) -> None:
+    """Raise TypeError unless every named argument is an open store of this kind."""
+    for name, store in stores.items():
+        if not isinstance(store, kind):
+            raise TypeError(f"{name} must be an open {kind.__name__}, got {store!r}")
+
+# %% ../nbs/11_store.ipynb #7c4a8d72
 class Merged(NamedTuple):
     """What came of joining one store to another."""
 
@@ -521,7 +528,6 @@ class Merged(NamedTuple):
     differing: int  # of those, rows with another result
     largest: float  # the largest relative difference of a result
     failures: int  # failures new to the other
-    protocols: dict  # rows by protocol, as they are in the store that was read
 
 
 ORIGIN = ("seconds", "rule_seconds", "hardware", "commit", "modbook", "python", "torch")
@@ -539,9 +545,11 @@ def difference(row: Mapping, other: Mapping) -> float:
         largest = max(largest, abs(a - b) / max(abs(a), abs(b)))
     return largest
 
-# %% ../nbs/11_store.ipynb #c9d453fb
+# %% ../nbs/11_store.ipynb #99b6895a
 def merge(source: Reader, into: Store) -> Merged:
     """Add the rows and failures of a store to another, as a whole or not at all."""
+    check_open(Reader, source=source)
+    check_open(Store, into=into)
     mine, theirs = dict(into.records()), dict(source.records())
     both = [difference(mine[id], row) for id, row in theirs.items() if id in mine]
     new = [row for id, row in theirs.items() if id not in mine]
@@ -567,13 +575,7 @@ def merge(source: Reader, into: Store) -> Merged:
         differing=sum(d > 0 for d in both),
         largest=max(both, default=0.0),
         failures=len(failed),
-        protocols=count_protocols(theirs.values()),
     )
-
-
-def count_protocols(rows: Iterable[Mapping]) -> dict:
-    """How many rows each protocol has."""
-    return dict(Counter(row.get("protocol") for row in rows))
 
 # %% ../nbs/11_store.ipynb #04fc2012
 def rebuild(kind: type, row: Mapping):
@@ -602,32 +604,43 @@ def shape_of(kind: type) -> dict[str, type | None]:
     }
     return {f.name: next(iter(records[f.name]), None) for f in fields(kind)}
 
-# %% ../nbs/11_store.ipynb #e6f3388e
-def true_id(row: Mapping, kinds: Iterable[type]) -> str | None:
-    """The id of the trial that a row's parameters make, None if they make none."""
+# %% ../nbs/11_store.ipynb #17cd9d1f
+def true_trial(row: Mapping, kinds: Iterable[type]):
+    """The trial that a row's parameters make, None if they make none."""
     found = None
     for kind in kinds:
         try:
-            found = rebuild(kind, row).id
-        except (TypeError, ValueError, KeyError):
+            found = rebuild(kind, row)
+        except (TypeError, ValueError, KeyError, AttributeError):
             continue
-        if found == row.get("id"):
+        if found.id == row.get("id"):
             break
     return found
 
-# %% ../nbs/11_store.ipynb #5c54fe35
+
+def outdated(store: Reader, kinds: Mapping[type, int]) -> Counter:
+    """How many rows are of another protocol than their kind, by name and protocol."""
+    found = Counter()
+    for _, row in tried_records(store):
+        trial = true_trial(row, kinds) if row else None
+        if trial is not None and row.get("protocol") != kinds[type(trial)]:
+            found[type(trial).__name__, row.get("protocol")] += 1
+    return found
+
+# %% ../nbs/11_store.ipynb #15fa1846
 LOSSES = ("train_loss", "test_loss")
 
 
-def faults(id: str, row: Mapping, known: str | None, protocols: Iterable) -> list[str]:
-    """What is wrong with a row whose parameters belong to the id `known`."""
+def faults(id: str, row: Mapping, trial, kinds: Mapping[type, int]) -> list[str]:
+    """What is wrong with a row whose parameters make the given trial, or none."""
     found, protocol = [], row.get("protocol")
     if row.get("id") != id:
         found.append("filed under another id than the row's own")
-    if protocol not in protocols:
-        now = ", ".join(map(str, sorted(set(protocols))))
+    if trial is None:
+        found.append("the parameters make no trial")
+    elif protocol != (now := kinds[type(trial)]):
         found.append(f"of protocol {protocol}, while this modbook has {now}")
-    elif known != id:
+    elif trial.id != id:
         found.append("the id is not that of the parameters")
     for name in LOSSES:
         value = row.get(name, 0.0)
@@ -635,12 +648,15 @@ def faults(id: str, row: Mapping, known: str | None, protocols: Iterable) -> lis
             found.append(f"{name} is not finite, though training did not diverge")
     return found
 
-# %% ../nbs/11_store.ipynb #f05c191d
+# %% ../nbs/11_store.ipynb #eeb80628
 def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
     """What is wrong with a store, in sentences; an empty list if nothing is.
 
     `kinds` has the kinds of trial with the number of their protocol.
     """
+    check_open(Reader, store=store)
+    if not isinstance(kinds, Mapping) or not all(isinstance(k, type) for k in kinds):
+        raise TypeError(f"kinds must be kinds of trial with numbers, got {kinds!r}")
     told = [text for (text,) in store._all("PRAGMA integrity_check")]
     found = {} if told == ["ok"] else {f"the file: {text}": [] for text in told}
     trials = {}
@@ -648,10 +664,11 @@ def check(store: Reader, kinds: Mapping[type, int]) -> list[str]:
         if row is None:
             found.setdefault("the row is not readable", []).append(id)
             continue
-        known = true_id(row, kinds)
-        for text in faults(id, row, known, kinds.values()):
+        trial = true_trial(row, kinds)
+        for text in faults(id, row, trial, kinds):
             found.setdefault(text, []).append(id)
-        trials.setdefault((row.get("protocol"), known or id), []).append(id)
+        known = id if trial is None else trial.id
+        trials.setdefault((row.get("protocol"), known), []).append(id)
     for ids in (ids for ids in trials.values() if len(ids) > 1):
         found.setdefault("several rows for one trial", []).extend(ids)
     return [say(text, ids) for text, ids in found.items()]

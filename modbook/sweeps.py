@@ -4,10 +4,10 @@
 __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'EXECUTORS', 'STATES', 'Job', 'Weighed', 'check_jobs', 'shape', 'group_size',
            'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome', 'one_thread', 'out_of_memory',
            'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers', 'set_up_worker', 'check_workers',
-           'Pool', 'Cluster', 'make_executor', 'outcomes', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal',
-           'Notebook', 'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
+           'Pool', 'Cluster', 'make_executor', 'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook',
+           'make_screen', 'Progress', 'run_sweep', 'Searches', 'run_searches']
 
-# %% ../nbs/12_sweeps.ipynb #c1babe01
+# %% ../nbs/12_sweeps.ipynb #78b48310
 import functools
 import gc
 import math
@@ -30,7 +30,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import chain, count, groupby
+from itertools import chain, count
 from multiprocessing import Pipe, get_context
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -72,16 +72,20 @@ class Weighed(Protocol):
     def memory(self) -> int:
         """Roughly the bytes that the trial holds while it trains."""
 
-# %% ../nbs/12_sweeps.ipynb #ad8be184
-ASKED = ("id", "seed", "parameters", "estimate_seconds", "together", "run")
+# %% ../nbs/12_sweeps.ipynb #f8fade94
+ASKED = ("id", "parameters", "estimate_seconds", "together", "run")
+
+
+def _is_job(kind: type) -> bool:
+    has = is_dataclass(kind) and all(hasattr(kind, method) for method in ASKED)
+    return has and "seed" in {field.name for field in fields(kind)}
 
 
 def check_jobs(**lists) -> None:
     """Raise TypeError unless every named argument is a list or tuple of trials."""
     for name, jobs in lists.items():
         if not isinstance(jobs, list | tuple) or not all(
-            is_dataclass(job) and all(hasattr(job, method) for method in ASKED)
-            for job in jobs
+            map(_is_job, set(map(type, jobs)))
         ):
             raise TypeError(f"{name} must be a list of trials, got {str(jobs)[:60]}")
 
@@ -103,20 +107,27 @@ def group_size(
     check_above(0, free=free)
     return max(1, int(free / 2 / trial.memory()))
 
-# %% ../nbs/12_sweeps.ipynb #90fc86b1
+# %% ../nbs/12_sweeps.ipynb #9b1f640f
 def cost(group: Sequence[Job]) -> float:
-    """Roughly what a group costs, in seconds of one core."""
+    """Roughly what a group of trials that are alike costs, in seconds of one core."""
     check_jobs(group=group)
-    return sum(trial.estimate_seconds() for trial in group)
+    return len(group) * group[0].estimate_seconds() if group else 0.0
+
+
+def _but_the_seed(trial: Job) -> tuple:
+    names = (field.name for field in fields(trial) if field.name != "seed")
+    return type(trial), *(getattr(trial, name) for name in names)
 
 
 def plan(trials: Iterable[Job], free: int | None = None) -> list[list[Job]]:
     """Groups to train together, the longest first; `free` is as for `group_size`."""
     if not isinstance(trials, Iterable):
         raise TypeError(f"trials must be a list of trials, got {trials!r}")
-    trials, groups = list(trials), []
+    trials, kinds, groups = list(trials), {}, []
     check_jobs(trials=trials)
-    for _, alike in groupby(sorted(trials, key=shape), shape):
+    for trial in trials:
+        kinds.setdefault(_but_the_seed(trial), []).append(trial)
+    for alike in kinds.values():
         alike = sorted(alike, key=lambda trial: trial.seed)
         size = group_size(alike[0], free)
         groups += [alike[i : i + size] for i in range(0, len(alike), size)]
@@ -380,11 +391,11 @@ class Cluster(Workers):
         self._futures.shutdown(wait=wait and not cancel_futures)
         self.client.close()
 
-# %% ../nbs/12_sweeps.ipynb #ad698f28
+# %% ../nbs/12_sweeps.ipynb #20d87b01
 EXECUTORS = "'none', 'process', 'dask' or 'dask:ADDRESS'"
 
 
-def make_executor(text: str, workers: int = 0) -> Workers:
+def make_executor(executor: str, workers: int = 0) -> Workers:
     """The executor of a name; use it in a `with` statement, which ends it.
 
     "none" is this process, "process" a pool of processes, "dask" a Dask cluster on this
@@ -392,68 +403,14 @@ def make_executor(text: str, workers: int = 0) -> Workers:
     names, and if Dask is not installed; OSError if no scheduler answers.
     """
     check_workers(workers=workers)
-    kind, colon, address = str(text).partition(":")
+    kind, colon, address = str(executor).partition(":")
     if kind == "dask" and bool(colon) == bool(address):
         return Cluster(address or None, workers)
-    if text == "process":
+    if executor == "process":
         return Pool(workers)
-    if text == "none":
+    if executor == "none":
         return Here()
-    raise ValueError(f"executor must be {EXECUTORS}, got {text!r}")
-
-# %% ../nbs/12_sweeps.ipynb #04256790
-def outcomes(
-    groups: Sequence[list[Job]],
-    device: str,
-    executor: Executor,
-    width: Callable[[], int],  # how many groups may be out at once
-    may_start: Callable[[], bool],  # whether there is time for another
-    progress: "Progress",
-) -> Iterator[Outcome]:
-    """The outcome of each group as it finishes."""
-    ready, suspects, running = deque(groups), deque(), {}
-    try:
-        while True:
-            while (suspects or ready) and may_start():
-                if running and (suspects or len(running) >= width()):
-                    break
-                alone = bool(suspects)
-                group = (suspects or ready).popleft()
-                progress.start(group)
-                future = executor.submit(run_group, group, device)
-                running[future] = group, alone
-            if not running:
-                return
-            for future in wait(running, 0.5, FIRST_COMPLETED).done:
-                group, alone = running.pop(future)
-                outcome = _outcome(group, alone, future, suspects)
-                progress.finish(group, outcome)
-                yield outcome
-            progress.draw()
-    finally:
-        for future in running:
-            future.cancel()
-
-# %% ../nbs/12_sweeps.ipynb #0141dbec
-def _outcome(group, alone, future, suspects) -> Outcome:
-    """What came back; of a group that was lost nothing, and it is run again."""
-    try:
-        rows, failed = future.result()
-    except Exception as error:
-        if not alone:
-            suspects.append(group)
-        elif len(group) > 1:
-            suspects.extend([trial] for trial in group)
-        else:
-            text = "".join(traceback.format_exception(error))
-            return Outcome([], [(group[0], text)])
-        return Outcome([], [])
-    asked = {trial.id for trial in group}
-    back = {row["id"] for row in rows} | {trial.id for trial, _ in failed}
-    if asked != back:
-        text = "LookupError: no row came back; is the worker's modbook another version?"
-        return Outcome([], [(trial, text) for trial in group])
-    return Outcome(rows, failed)
+    raise ValueError(f"executor must be {EXECUTORS}, got {executor!r}")
 
 # %% ../nbs/12_sweeps.ipynb #0fb7eadf
 def describe(group: Sequence[Job]) -> str:
@@ -600,11 +557,16 @@ def make_screen(show: bool = True) -> Screen:
         return Notebook()
     return Terminal() if sys.stdout.isatty() else Log()
 
-# %% ../nbs/12_sweeps.ipynb #54cc127b
+# %% ../nbs/12_sweeps.ipynb #9dfaca3f
 class Progress:
     """Counts what comes of the groups of a sweep, and shows it."""
 
     def __init__(self, groups: Sequence[list[Job]], screen: Screen, title: str = ""):
+        if not isinstance(groups, list):
+            raise TypeError(f"groups must be a list of groups, got {groups!r}")
+        check_jobs(groups=list(chain(*groups)))
+        if not isinstance(screen, Screen):
+            raise TypeError(f"screen must be a Screen, got {screen!r}")
         self.screen, self.title, self.began = screen, title, time.monotonic()
         self.left, self.to_spend = sum(map(len, groups)), sum(map(cost, groups))
         self.done = self.failed = 0
@@ -646,6 +608,63 @@ class Progress:
     def draw(self, now: bool = False) -> None:
         """Show the lines, if it is time to."""
         self.screen.show(self.lines(), now)
+
+# %% ../nbs/12_sweeps.ipynb #ddf940e7
+def _outcomes(
+    groups: Sequence[list[Job]],
+    device: str,
+    executor: Executor,
+    width: Callable[[], int],  # how many groups may be out at once
+    may_start: Callable[[], bool],  # whether there is time for another
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """The outcome of each group as it finishes."""
+    ready, suspects, running = deque(groups), deque(), {}
+    try:
+        while True:
+            while (suspects or ready) and may_start():
+                if running and (suspects or len(running) >= width()):
+                    break
+                alone = bool(suspects)
+                group = (suspects or ready).popleft()
+                progress.start(group)
+                sent = group  # elsewhere ids are found anew, by the worker's protocol
+                if not isinstance(executor, Here):
+                    sent = [replace(trial) for trial in group]
+                future = executor.submit(run_group, sent, device)
+                running[future] = group, alone
+            if not running:
+                return
+            for future in wait(running, 0.5, FIRST_COMPLETED).done:
+                group, alone = running.pop(future)
+                outcome = _outcome(group, alone, future, suspects)
+                progress.finish(group, outcome)
+                yield outcome
+            progress.draw()
+    finally:
+        for future in running:
+            future.cancel()
+
+# %% ../nbs/12_sweeps.ipynb #0141dbec
+def _outcome(group, alone, future, suspects) -> Outcome:
+    """What came back; of a group that was lost nothing, and it is run again."""
+    try:
+        rows, failed = future.result()
+    except Exception as error:
+        if not alone:
+            suspects.append(group)
+        elif len(group) > 1:
+            suspects.extend([trial] for trial in group)
+        else:
+            text = "".join(traceback.format_exception(error))
+            return Outcome([], [(group[0], text)])
+        return Outcome([], [])
+    asked = {trial.id for trial in group}
+    back = {row["id"] for row in rows} | {trial.id for trial, _ in failed}
+    if asked != back:
+        text = "LookupError: no row came back; is the worker's modbook another version?"
+        return Outcome([], [(trial, text) for trial in group])
+    return Outcome(rows, failed)
 
 # %% ../nbs/12_sweeps.ipynb #9791bc9c
 def run_sweep(
@@ -727,11 +746,11 @@ class _Drive:
         stored = self.store.ids()
         return [t for t in dict.fromkeys(trials) if t.id not in stored]
 
-# %% ../nbs/12_sweeps.ipynb #158f278f
+# %% ../nbs/12_sweeps.ipynb #25ba3621
 def _run(drive: _Drive, missing: list[Job], title: str = "") -> Progress:
     groups = plan(missing, drive.free()) if missing else []
     progress = Progress(groups, drive.screen, title)
-    for outcome in outcomes(
+    for outcome in _outcomes(
         groups, drive.device, drive.executor, drive.width, drive.in_time, progress
     ):
         if outcome.rows:
@@ -741,7 +760,7 @@ def _run(drive: _Drive, missing: list[Job], title: str = "") -> Progress:
             drive.failed[trial.id] = text.strip().splitlines()[-1]
     return progress
 
-# %% ../nbs/12_sweeps.ipynb #e57f626e
+# %% ../nbs/12_sweeps.ipynb #53e9b8e5
 STATES = ("found", "censored", "failed", "unfinished")
 
 
@@ -759,20 +778,25 @@ class _Seeker:
     template: Job
     search: SampleSearch
     asked: list[Job]
-    failed: bool = False
+    why: str = ""  # the search failed, if it did
 
     def ask(self) -> Job | None:
-        n = None if self.failed else self.search.ask()
-        return None if n is None else replace(self.template, n=n)
+        """The trial to run next; None when the search is over."""
+        n = None if self.why else self.search.ask()
+        try:
+            return None if n is None else replace(self.template, n=n)
+        except ValueError as error:  # no such trial, with fewer samples than a batch
+            self.why = f"ValueError: {error}"
+            return None
 
     def state(self) -> str:
-        if self.failed:
+        if self.why:
             return "failed"
         if self.search.ask() is not None:
             return "unfinished"
         return "censored" if self.search.censored else "found"
 
-# %% ../nbs/12_sweeps.ipynb #af4d4d8d
+# %% ../nbs/12_sweeps.ipynb #ecf4eaea
 def _line(seeker: _Seeker) -> dict:
     search, state = seeker.search, seeker.state()
     parameters = seeker.template.parameters()
@@ -802,7 +826,7 @@ def _answers(trials: Sequence[Job], store: Store, measure: str) -> dict[str, flo
     )  # None, a loss that is no number
     return dict(zip(rows.id, values, strict=True))
 
-# %% ../nbs/12_sweeps.ipynb #1588e357
+# %% ../nbs/12_sweeps.ipynb #b4220e57
 def run_searches(
     templates: Sequence[Job],  # trials; their n is replaced
     search: SampleSearch | Callable[[Job], SampleSearch],  # before its first question
@@ -820,7 +844,8 @@ def run_searches(
     template's id and parameters, `epsilon`, `samples` (infinite if censored, NaN if
     failed or unfinished), the bounds `log2_lower` and `log2_upper` of the answer,
     `state` (one of STATES), `censored`, and the number of `evaluations`. `rows` are
-    those of all evaluations, with `template`, the id of their line. TypeError or
+    those of all evaluations, with `template`, the id of their line. `attrs["failed"]`
+    of `found` has the last line of the traceback by id of the template. TypeError or
     ValueError that names the argument, before anything is run.
     """
     seekers = _seekers(templates, search)
@@ -836,7 +861,7 @@ def run_searches(
             _tell(asked, drive, measure)
     return _report(seekers, drive)
 
-# %% ../nbs/12_sweeps.ipynb #9b47abcc
+# %% ../nbs/12_sweeps.ipynb #870a87f7
 def _seekers(templates, search) -> list[_Seeker]:
     check_jobs(templates=templates)
     make = search if callable(search) else lambda _: search
@@ -855,7 +880,7 @@ def _seekers(templates, search) -> list[_Seeker]:
 def _tell(asked, drive, measure) -> None:
     answers = _answers([trial for _, trial in asked], drive.store, measure)
     for seeker, trial in asked:
-        seeker.failed = trial.id in drive.failed
+        seeker.why = drive.failed.get(trial.id, "")
         if trial.id in answers:
             seeker.asked.append(trial)
             seeker.search.tell(answers[trial.id])
@@ -870,5 +895,5 @@ def _report(seekers, drive) -> Searches:
     rows = [drive.store.rows(s.asked).assign(template=s.template.id) for s in seekers]
     rows = [table for table in rows if len(table)]
     rows = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
-    found.attrs["failed"] = rows.attrs["failed"] = drive.failed
+    found.attrs["failed"] = {s.template.id: s.why for s in seekers if s.why}
     return Searches(found, rows)

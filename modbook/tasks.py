@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['PROJECTIONS', 'stream', 'SineTask', 'sample_directions', 'sample_sine_tasks', 'sample_inputs']
 
-# %% ../nbs/02_tasks.ipynb #8613d9a3
+# %% ../nbs/02_tasks.ipynb #fed513df
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,17 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .theory import check_choice, check_counts
+from modbook.theory import (
+    check_arrays,
+    check_choice,
+    check_counts,
+    check_generators,
+)
 
-# %% ../nbs/02_tasks.ipynb #00f0a591
+# %% ../nbs/02_tasks.ipynb #948f0254
 def stream(*key: str | int | float) -> np.random.Generator:
     """The generator that belongs to `key`, independent of those of all other keys."""
+    if not key or not all(isinstance(k, str | int | float | None) for k in key):
+        raise TypeError(f"key must be words and numbers, got {key!r}")
     digest = hashlib.sha256(json.dumps(key).encode()).digest()
     return np.random.default_rng(
         np.random.SeedSequence(list(np.frombuffer(digest, "<u4")))
     )
 
-# %% ../nbs/02_tasks.ipynb #f29d5c49
+# %% ../nbs/02_tasks.ipynb #218b695e
 PROJECTIONS = ("linear", "distance")
 
 
@@ -34,6 +41,15 @@ class SineTask:
     omega: np.ndarray  # (R, k, tau) angular frequencies, radians per unit of projection
     phi: np.ndarray  # (R, k, tau) phases, radians
     projection: str = "linear"
+
+    def __post_init__(self):
+        check_choice(PROJECTIONS, projection=self.projection)
+        waves = dict(a=self.a, omega=self.omega, phi=self.phi)
+        check_arrays(3, u=self.u, **waves)
+        for name, value in waves.items():
+            if value.shape != self.a.shape or value.shape[:2] != self.u.shape[:2]:
+                shapes = f"{value.shape}, u {self.u.shape}"
+                raise ValueError(f"{name} must be (R, k, tau) as u and a, got {shapes}")
 
     def project(self, X: np.ndarray) -> np.ndarray:
         """(R, n, m) inputs -> (R, n, k) true projections."""
@@ -54,13 +70,15 @@ class SineTask:
             y += a * np.sin(omega * z[:, :, i] + phi)
         return (y / np.sqrt(k))[..., None]
 
-# %% ../nbs/02_tasks.ipynb #79f66d9b
+# %% ../nbs/02_tasks.ipynb #9adfe532
 def sample_directions(rng: np.random.Generator, k: int, m: int) -> np.ndarray:
     """(k, m) directions, uniform on the unit sphere."""
+    check_generators(rng=rng)
+    check_counts(k=k, m=m)
     u = rng.standard_normal((k, m))
     return u / np.linalg.norm(u, axis=1, keepdims=True)
 
-# %% ../nbs/02_tasks.ipynb #b462e67e
+# %% ../nbs/02_tasks.ipynb #c06d0f72
 def sample_sine_tasks(
     rngs: Sequence[np.random.Generator],  # one generator a replica
     m: int,  # dimension of the input
@@ -70,6 +88,7 @@ def sample_sine_tasks(
 ) -> SineTask:
     """Draw one task a generator (Appendix E.1). ValueError if a count is below 1."""
     check_counts(m=m, k=k, tau=tau)
+    check_generators(rngs=rngs)
     check_choice(PROJECTIONS, projection=projection)
     draws = [
         (
@@ -82,7 +101,9 @@ def sample_sine_tasks(
     ]
     return SineTask(*(np.stack(part) for part in zip(*draws, strict=True)), projection)
 
-# %% ../nbs/02_tasks.ipynb #b8d77e78
+# %% ../nbs/02_tasks.ipynb #7f313069
 def sample_inputs(rngs: Sequence[np.random.Generator], n: int, m: int) -> np.ndarray:
     """(R, n, m) inputs x ~ N(0, I); the first n of a longer draw are the same."""
+    check_generators(rngs=rngs)
+    check_counts(n=n, m=m)
     return np.stack([rng.standard_normal((n, m)) for rng in rngs])

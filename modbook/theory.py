@@ -2,11 +2,12 @@
 
 # %% auto #0
 __all__ = ['C', 'OMEGA', 'ALPHA', 'READINGS', 'BRANCHES', 'check_counts', 'check_above', 'check_from', 'check_choice',
-           'check_bottleneck', 'check_shapes', 'decay', 'lambdas', 'power_traces', 'traces', 'flat_traces',
-           'square_traces', 'effective_dimension', 'F', 'F_tail_exponent', 'pinv_norms', 'F_hundred_trials', 'losses',
-           'theorem1', 'modular', 'theorem2', 'simulate', 'modular_variances', 'summarise', 'loss_quantiles',
-           'loss_variances', 'n_star', 'sample_complexity', 'log_n_star_best', 'n_star_best', 'linear_bound',
-           'n_star_limit', 'log_n_star_limit', 'ridge_losses', 'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
+           'check_flags', 'check_arrays', 'check_generators', 'check_bottleneck', 'check_shapes', 'decay', 'lambdas',
+           'power_traces', 'traces', 'flat_traces', 'square_traces', 'effective_dimension', 'F', 'F_tail_exponent',
+           'pinv_norms', 'F_hundred_trials', 'losses', 'theorem1', 'modular', 'theorem2', 'simulate',
+           'modular_variances', 'summarise', 'loss_quantiles', 'loss_variances', 'n_star', 'sample_complexity',
+           'log_n_star_best', 'n_star_best', 'linear_bound', 'n_star_limit', 'log_n_star_limit', 'ridge_losses',
+           'best_ridge', 'bayes_loss', 'Fit', 'effective_p', 'fit']
 
 # %% ../nbs/01_theory.ipynb #1d076d42
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ def check_counts(**counts) -> None:
         if np.any(array < 1):
             raise ValueError(allowed)
 
-# %% ../nbs/01_theory.ipynb #1bd32ab6
+# %% ../nbs/01_theory.ipynb #574a0f5d
 def _check_bound(values: dict, low: float, low_included: bool) -> None:
     bound = f"at least {low}" if low_included else f"greater than {low}"
     for name, value in values.items():
@@ -42,21 +43,46 @@ def _check_bound(values: dict, low: float, low_included: bool) -> None:
             raise ValueError(allowed)
 
 
-def check_above(limit: float, **values) -> None:
+def check_above(limit: float, /, **values) -> None:
     """Raise unless every named argument is finite and greater than `limit`."""
     _check_bound(values, limit, low_included=False)
 
 
-def check_from(limit: float, **values) -> None:
+def check_from(limit: float, /, **values) -> None:
     """Raise unless every named argument is finite and at least `limit`."""
     _check_bound(values, limit, low_included=True)
 
-# %% ../nbs/01_theory.ipynb #debd52e5
-def check_choice(choices: tuple, **values) -> None:
+# %% ../nbs/01_theory.ipynb #7ab30dd8
+def check_choice(choices: tuple, /, **values) -> None:
     """Raise ValueError unless every named argument is one of `choices`."""
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
+def check_flags(**flags) -> None:
+    """Raise TypeError unless every named argument is True or False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def check_arrays(axes: int, /, **arrays) -> None:
+    """Raise unless every named argument is an array of numbers with so many axes."""
+    for name, value in arrays.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must be an array of numbers, got {value!r:.60}")
+        if value.ndim != axes:
+            raise ValueError(f"{name} must have {axes} axes, got shape {value.shape}")
+
+
+def check_generators(**generators) -> None:
+    """Raise TypeError unless every named argument is a generator, or a list of them."""
+    for name, value in generators.items():
+        rngs = value if isinstance(value, list | tuple) else [value]
+        if not rngs or not all(isinstance(r, np.random.Generator) for r in rngs):
+            text = f"{name} must be numpy's Generator, or a list of them, got {value!r}"
+            raise TypeError(text)
 
 
 def check_bottleneck(m, b) -> None:
@@ -173,7 +199,7 @@ def F(n, p) -> np.ndarray:
     check_shapes(n=n, p=p)
     return _F(np.asarray(n, dtype=float), np.asarray(p, dtype=float))
 
-# %% ../nbs/01_theory.ipynb #cd9b9872
+# %% ../nbs/01_theory.ipynb #98da7d57
 def F_tail_exponent(n, p) -> np.ndarray:
     """The a of P(||R^+||_F^2 > T) ~ T^-a: (|n - p| + 1) / 2. Broadcasts."""
     check_counts(n=n, p=p)
@@ -186,6 +212,7 @@ def pinv_norms(
 ) -> np.ndarray:
     """(trials,) draws of ||R^+||_F^2 of an n x p standard Gaussian matrix."""
     check_counts(n=n, p=p, trials=trials)
+    check_generators(rng=rng)
     values = np.linalg.svd(rng.standard_normal((trials, n, p)), compute_uv=False)
     return (values**-2.0).sum(-1)
 
@@ -233,7 +260,7 @@ def theorem1(
     check_shapes(n=n, p=p, m=m, c=c, Omega=Omega, d=d, noise=noise)
     return losses(n, p, *traces(p, m, c, Omega), d, noise)
 
-# %% ../nbs/01_theory.ipynb #5e158bed
+# %% ../nbs/01_theory.ipynb #bcb077cc
 READINGS = ("consistent", "total", "printed")
 
 
@@ -252,8 +279,9 @@ def modular(
     belong together. ValueError if b > m, or k > 1 outside the consistent reading.
     """
     check_choice(READINGS, reading=reading)
+    check_counts(p=p, b=b, k=k)
     check_bottleneck(m, b)
-    check_counts(p=p, k=k)
+    check_above(0, c=c)
     check_shapes(p=p, m=m, b=b, c=c, Omega=Omega, k=k)
     if reading != "consistent" and np.any(np.asarray(k) > 1):
         raise ValueError(f"k must be 1 unless reading is 'consistent', got {k!r}")
@@ -306,7 +334,7 @@ def _fit_batch(A: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
         theta = Q @ np.linalg.solve(T.mT, y) if wide else np.linalg.solve(T, Q.mT @ y)
     return theta[..., 0]
 
-# %% ../nbs/01_theory.ipynb #fb84a26c
+# %% ../nbs/01_theory.ipynb #3c01df23
 def simulate(
     n: int,  # number of samples
     variances,  # (p,) prior variances of the weights of the controlled columns
@@ -322,6 +350,7 @@ def simulate(
     check_counts(n=n, d=d, draws=draws)
     check_from(0, variances=variances, t2=t2, ridge=ridge, noise=noise)
     check_choice(("gaussian", "signs"), weights=weights)
+    check_generators(rng=rng)
     scale, N = np.sqrt(np.asarray(variances, dtype=float)), d * n
     size = max(1, 2_000_000 // (N * len(scale)))
     rows = []
@@ -343,19 +372,20 @@ def _simulate_batch(shape, scale, t2, rng, ridge, noise, weights) -> np.ndarray:
     residual = y - (A @ theta[..., None])[..., 0]
     return np.stack([(residual**2).sum(1), ((theta - W) ** 2).sum(1) + t2], axis=1)
 
-# %% ../nbs/01_theory.ipynb #e881ec54
+# %% ../nbs/01_theory.ipynb #18534663
 def modular_variances(
     p: int, m: int, b: int = 1, c=C, Omega=OMEGA, k: int = 1
 ) -> np.ndarray:
     """(k (mb + p),) variances of the columns a modular network controls (Eqn 9)."""
+    check_counts(p=p, b=b, k=k)
     check_bottleneck(m, b)
-    check_counts(p=p, k=k)
     one = np.concatenate([np.ones(m * b), lambdas(np.arange(1, p + 1), b, c, Omega)])
     return np.tile(one / k, k)
 
 
 def summarise(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(draws, 2) losses -> (2,) means and (2,) standard errors."""
+    check_arrays(2, rows=rows)
     return rows.mean(0), rows.std(0, ddof=1) / np.sqrt(len(rows))
 
 # %% ../nbs/01_theory.ipynb #e2d49813
@@ -473,7 +503,7 @@ def _N_below(e, p, t1, t2) -> np.ndarray:
         N = np.where(possible & (N <= p - 2), N, np.inf)
     return np.where(short <= 0, 0.0, N)
 
-# %% ../nbs/01_theory.ipynb #2cfecaf1
+# %% ../nbs/01_theory.ipynb #3db351c1
 def _n_star(eps, p, t1, t2, d, branch, relative) -> np.ndarray:
     e = eps * (t1 + t2) if relative else np.asarray(eps) / d
     below, above = _N_below(e, p, t1, t2), _N_above(e, p, t1, t2)
@@ -496,6 +526,7 @@ def n_star(
     Broadcasts. TypeError or ValueError that names the argument.
     """
     check_choice(BRANCHES, branch=branch)
+    check_flags(relative=relative)
     check_counts(p=p, d=d)
     check_above(0, eps=eps)
     check_from(0, t1=t1, t2=t2)
@@ -559,7 +590,7 @@ def _log_best_loss(x, s, mb) -> np.ndarray:
     least = np.where(columns >= np.log(2), inner, np.where(x > np.log(2), edge, np.inf))
     return least + price
 
-# %% ../nbs/01_theory.ipynb #97391d84
+# %% ../nbs/01_theory.ipynb #10dc7de2
 def n_star_best(
     eps,
     m,
@@ -574,9 +605,11 @@ def n_star_best(
     """Least n* over p >= 1, and the real p that takes it: NaN if none to 1e280 does."""
     check_choice(BRANCHES, branch=branch)
     check_choice(READINGS, reading=reading)
+    check_flags(relative=relative)
     check_bottleneck(m, b)
     check_counts(d=d)
     check_above(0, eps=eps, c=c)
+    check_above(1, Omega=Omega)
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
     args = np.broadcast_arrays(eps, m, 0 if b is None else b, c, Omega, d)
     eps, m, width, c, Omega, d = (np.asarray(v, dtype=float)[..., None] for v in args)
@@ -625,7 +658,7 @@ def linear_bound(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     with np.errstate(over="ignore"):
         return (mb + np.expm1(np.log(ratio) / s)) / d
 
-# %% ../nbs/01_theory.ipynb #80012a2e
+# %% ../nbs/01_theory.ipynb #63517055
 def n_star_limit(eps, p, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     """Growing m, fixed p, above the peak: the limit of n*, or of n* / m with b given.
 
@@ -645,6 +678,7 @@ def n_star_limit(eps, p, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
 def log_n_star_limit(eps, m, b=None, c=C, Omega=OMEGA, d=1) -> np.ndarray:
     """Leading order of `log_n_star_best` for growing m. Needs eps < d c. Broadcasts."""
     check_bottleneck(m, b)
+    check_above(1, Omega=Omega)
     check_counts(d=d)
     check_above(0, eps=eps, c=c)
     check_shapes(eps=eps, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d)
@@ -765,7 +799,7 @@ def _fit_residuals(x, n, parameters, m, d, targets) -> np.ndarray:
     ]
     return np.concatenate(rows)
 
-# %% ../nbs/01_theory.ipynb #4238fcee
+# %% ../nbs/01_theory.ipynb #87a5d3e7
 def fit(
     n,  # (T,) samples
     parameters,  # (T,) parameters p' of the networks
@@ -787,6 +821,7 @@ def fit(
         raise ValueError("train or test must hold at least 4 losses")
     check_from(0, **given)
     check_above(0, **({} if test is None else {"test": test}))
+    check_above(0, starts=starts)
     check_shapes(n=n, parameters=parameters, m=m, d=d, **given)
     table = [np.asarray(v, dtype=float) for v in (n, parameters, m, d)]
     table = np.broadcast_arrays(*table, *given.values())[:4]

@@ -4,7 +4,7 @@
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'WARM_UP', 'Packed', 'views', 'Chunk', 'add', 'in_pieces', 'sample_chunks', 'predict',
            'Gradient', 'minibatch', 'Trained', 'captured', 'train']
 
-# %% ../nbs/08_training.ipynb #a87558b3
+# %% ../nbs/08_training.ipynb #0455ba4b
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .models import Modular, Monolithic, check_sets
-from .theory import check_above, check_counts
+from .theory import check_above, check_counts, check_generators
 
 # %% ../nbs/08_training.ipynb #83a5ab45
 class Packed:
@@ -224,7 +224,7 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
         step()
     return graph.replay
 
-# %% ../nbs/08_training.ipynb #639229aa
+# %% ../nbs/08_training.ipynb #849ce41d
 def train(
     model: torch.nn.Module,  # of R replicas
     X: torch.Tensor,  # (R, n, m)
@@ -243,13 +243,17 @@ def train(
     """
     check_counts(iterations=iterations)
     check_above(0, learning_rate=learning_rate)
+    if not isinstance(model, Monolithic | Modular):
+        raise TypeError(f"model must be Monolithic or Modular, got {model!r:.60}")
     check_sets(X, y, model.replicas)
     if X.dtype != y.dtype or X.dtype != next(model.parameters()).dtype:
         raise ValueError(f"X and y must be of the model's dtype, got {X.dtype}")
-    if batch is not None and (rngs is None or not 1 <= batch <= X.shape[1]):
-        raise ValueError(
-            f"batch must be in 1..{X.shape[1]} and needs rngs, got {batch!r}"
-        )
+    if rngs is not None or batch is not None:
+        check_generators(rngs=rngs)
+    if batch is not None:
+        check_counts(batch=batch)
+    if batch is not None and batch > X.shape[1]:
+        raise ValueError(f"batch must be in 1..{X.shape[1]}, got {batch!r}")
     start = time.perf_counter()
     gradient = Gradient(model, batch or X.shape[1])
     columns = gradient.arrange(X, y)

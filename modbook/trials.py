@@ -5,14 +5,14 @@ __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'DEFAULTS', 'TASK',
            'check_watch', 'streams', 'Data', 'draw_data', 'apply_rule', 'starting_projections', 'build', 'spread',
            'parameter_count', 'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch', 'best_checkpoint',
            'as_texts', 'run', 'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute',
-           'estimate_seconds', 'together']
+           'estimate_seconds', 'together', 'memory']
 
-# %% ../nbs/09_trials.ipynb #3407bad2
+# %% ../nbs/09_trials.ipynb #5cbd3ccb
 import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,7 +41,7 @@ from modbook.tasks import (
     sample_sine_tasks,
     stream,
 )
-from .theory import check_above, check_choice, check_counts
+from .theory import check_above, check_choice, check_counts, check_flags
 from .training import CACHE_FLOATS, predict, train
 
 # %% ../nbs/09_trials.ipynb #c4127c7a
@@ -74,7 +74,7 @@ class Rule(Descent):
 
 HANDED = ("unit", "raw", "kernel")
 
-# %% ../nbs/09_trials.ipynb #0a83707a
+# %% ../nbs/09_trials.ipynb #3dfc7fa6
 STARTS = ("random", "algorithm1", "oracle")
 SEES = ("projection", "all")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -138,6 +138,10 @@ class Trial:
         """How many trials like this one the cache holds at once."""
         return together(self)
 
+    def memory(self) -> int:
+        """Roughly the bytes that the trial holds while it trains."""
+        return memory(self)
+
     @staticmethod
     def run(trials: Sequence["Trial"], device: str = "cpu") -> list[dict]:
         """Train trials that differ only in the seed; one row a trial."""
@@ -148,12 +152,14 @@ DEFAULTS = {f.name: f.default for f in fields(Trial)} | {
     f"rule_{f.name}": f.default for f in fields(Rule)
 }
 
-# %% ../nbs/09_trials.ipynb #05038959
+# %% ../nbs/09_trials.ipynb #121708d1
 def check_trial(trial: Trial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     t = trial
     check_counts(m=t.m, k=t.k, n=t.n, width=t.width, tau=t.tau, n_test=t.n_test)
     check_counts(layers=t.layers, iterations=t.iterations)
+    check_counts(**({} if t.batch is None else {"batch": t.batch}))
+    check_flags(fixed=t.fixed)
     check_above(0, learning_rate=t.learning_rate)
     if not isinstance(t.seed, int) or t.seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, got {t.seed!r}")
@@ -395,7 +401,7 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
         )
     return texts
 
-# %% ../nbs/09_trials.ipynb #aa88c817
+# %% ../nbs/09_trials.ipynb #c3612fd1
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
 
@@ -403,6 +409,8 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     diverged, its size, and its share of the seconds.
     """
     check_alike(trials)
+    if str(device).partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     t, started = trials[0], time.perf_counter()
     data = draw_data(trials)
     U, report = (
@@ -449,9 +457,13 @@ def train_networks(
         diverged = diverged.reshape(len(trials), -1).any(1)
     return dict(train_loss=loss, diverged=diverged)
 
-# %% ../nbs/09_trials.ipynb #2bf3965c
+# %% ../nbs/09_trials.ipynb #4e2eb60a
 def check_alike(trials: Sequence[Trial]) -> None:
     """Raise ValueError unless there are trials and they differ in the seed alone."""
+    if not isinstance(trials, list | tuple) or not all(
+        is_dataclass(t) and not isinstance(t, type) for t in trials
+    ):
+        raise TypeError(f"trials must be a list of trials, got {str(trials)[:60]}")
     if not trials or len({replace(trial, seed=0) for trial in trials}) != 1:
         raise ValueError("trials must be at least one, and differ in the seed alone")
 
@@ -498,3 +510,12 @@ def together(trial: Trial) -> int:
     seen = t.width if t.K and t.sees == "projection" else max(t.width, t.m)
     width = (t.K or t.ensemble) * seen
     return max(1, CACHE_FLOATS // (t.n * width))
+
+# %% ../nbs/09_trials.ipynb #fc55a819
+def memory(trial: Trial) -> int:
+    """Roughly the bytes that a trial holds while it trains."""
+    t = trial
+    units = (t.K or t.ensemble) * max(t.width, t.m)
+    step = 2 * t.layers * units * (t.batch or t.n)
+    numbers = max(step, 3 * units * t.n_test) + (t.n + t.n_test) * (t.m + 1)
+    return numbers * (4 if t.dtype == "float32" else 8)

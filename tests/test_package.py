@@ -65,3 +65,12 @@ def test_command_line_explains_itself(elsewhere, command):
     done = run(program, *command[1:], "--help", cwd=elsewhere, PYTHONPATH="")
     assert "usage: modbook" in done.stdout
     assert done.stderr == ""
+
+
+def test_experiments_run_outside_the_repository(elsewhere, tmp_path):
+    modbook, few = elsewhere / "bin" / "modbook", ("--scale", "smoke", "--set", "m=2")
+    outside = dict(cwd=tmp_path, PYTHONPATH="")
+    run(modbook, "run", "sweep", *few, "--workers", "1", **outside)
+    assert "12 rows" in run(modbook, "status", **outside).stdout
+    run(modbook, "export", "sweep", *few, "--folder", "tables", **outside)
+    assert (tmp_path / "tables" / "sweep" / "rows.csv").exists()

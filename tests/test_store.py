@@ -17,7 +17,7 @@ import pytest
 import modbook.__main__ as cli
 from modbook.experiments import Cell, Sweep, cost_table, recorded, state_of
 from modbook.sample_complexity import SampleSearch
-from modbook.store import SCHEMA, Reader, Store, check, lock_path, merge
+from modbook.store import SCHEMA, Reader, Store, check, lock_path, merge, true_trial
 from modbook.sweeps import run_sweep
 from modbook.trials import PROTOCOL, Trial
 
@@ -305,7 +305,8 @@ def test_merge_command_joins_several_old_and_new(path, finished, tmp_path, capsy
     assert cli.main(["merge", str(path), str(old), "--into", str(both)]) == 0
     said = capsys.readouterr().out
     assert ids(both) == ids(finished) | {row["id"] for row in other}
-    assert f"6 of protocol {PROTOCOL}, 6 of protocol 1" in said
+    assert f"{both}: 12 rows" in said
+    assert "6 rows of protocol 1, left out" in said
     assert cli.main(["merge", str(path), str(old)]) == 0
     assert ids(path) == ids(both)
     with Reader(old) as store:
@@ -329,7 +330,7 @@ def test_merge_command_touches_nothing_if_a_store_is_no_good(path, tmp_path, cap
     ("change", "finding"),
     [
         ({"n": 31}, "id is not that of the parameters"),
-        ({"K": 0, "start": "random"}, "id is not that of the parameters"),
+        ({"K": 0, "start": "random"}, "the parameters make no trial"),
         ({"protocol": 1}, "of protocol 1, while this modbook has"),
         ({"test_loss": math.nan}, "test_loss is not finite"),
         ({"train_loss": math.inf}, "train_loss is not finite"),
@@ -349,6 +350,14 @@ def test_verify_finds(path, change, finding, capsys):
     assert finding in said
     assert first["id"] in said
     assert "1 findings" in said
+
+
+@pytest.mark.parametrize("name", cli.EXPERIMENTS)
+def test_trials_of_every_experiment_can_be_told_from_their_rows(name):
+    kinds = cli.kinds()
+    for trial in {c.method: c.trial for c in cli.EXPERIMENTS[name]().grid()}.values():
+        row = json.loads(json.dumps({"id": trial.id, **trial.parameters()}))
+        assert true_trial(row, kinds) == trial
 
 
 def test_verify_finds_two_rows_for_one_trial(path):
@@ -415,12 +424,12 @@ def test_status_names_the_driver(path, capsys):
 def test_export_says_what_is_left_and_leaves_old_rows_out(here, capsys):
     assert cli.main(["run", *FEW, "--workers", "1"]) == 0
     with Store("modbook.sqlite") as store:
-        store.add([{"id": "old", "protocol": 1}])
+        store.add([rows("modbook.sqlite")[0] | {"id": "old", "protocol": 1}])
     capsys.readouterr()
     all_methods = FEW[:-2]
     assert cli.main(["export", *all_methods]) == 0
     said = capsys.readouterr().out
-    assert "left out: 1 rows of protocol 1" in said
+    assert "1 rows of protocol 1, left out" in said
     assert "not complete: 10 trials are left" in said
     assert len(recorded("sweep", here / "results")) == 2
 
