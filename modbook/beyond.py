@@ -179,20 +179,17 @@ def judge_peers(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line | dict(its_error=peers.min(), ratio=ratio, result=word))
     return pd.DataFrame(lines)
 
-# %% ../nbs/22_beyond.ipynb #bc688238
+# %% ../nbs/22_beyond.ipynb #aa634d3e
 def draw_complexity(table: pd.DataFrame) -> Figure:
     """Samples needed against m = k, with the span over tasks."""
     looks = {"pursuit": ("o-", "pursuit"), "oracle": ("s--", "true directions")}
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for method, group in table.groupby("method"):
         style, name = looks[method]
-        reach = np.abs(
-            group[["least", "most"]].to_numpy().T - group["median"].to_numpy()
-        )
-        finite = np.where(np.isfinite(reach), reach, 0)
-        axes.errorbar(
-            group.m, group["median"], finite, fmt=style, capsize=3, label=name
-        )
+        group = group[np.isfinite(group["most"])]
+        middle = group["median"].to_numpy()
+        reach = np.abs(group[["least", "most"]].to_numpy().T - middle)
+        axes.errorbar(group.m, middle, reach, fmt=style, capsize=3, label=name)
     free = table.drop_duplicates("m").sort_values("m")
     axes.plot(free.m, free.free, ":", color="black", label="free parameters")
     axes.plot(free.m, MULTIPLE * free.free, "-.", color="0.5", label="8 times as many")

@@ -280,43 +280,37 @@ class ModuleFunction:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value
 
-# %% ../nbs/20_estimator.ipynb #b2af3e07
+# %% ../nbs/20_estimator.ipynb #b4e19944
 class ModularRegressor(RegressorMixin, BaseEstimator):
     """A sum of functions, each of one projection of the inputs, found by pursuit.
 
-    Parameters
-    ----------
-    n_modules : "auto" or int
-        The most modules sought. The evidence decides how many are kept; "auto" lets it
-        go as far as a quarter of what the samples could determine, and no further than
-        three times the number of features (at least 8, at most 32).
-    kind : "linear" or "distance"
-        Whether a module sees a projection of the inputs or a distance to a point.
-    fallback : bool
-        Whether a Gaussian process and boosted trees are cross-validated against the
-        modules where these leave more than 2 % of the variance unexplained.
-    max_starts : int or None
-        Random directions of the last scan, before the search is given up; None: by the
-        number of features, at most 300,000. Fewer are faster, and may miss modules.
-    random_state : int, RandomState or None
-        Where random directions come from; an int gives the same answer every time.
-    device : "cpu", "cuda" or "auto"
-        Where the pursuit is computed.
+    It takes
 
-    Attributes
-    ----------
-    n_modules_ : int
-        Modules found; none if another form was chosen.
-    directions_ : ndarray (n_modules_, n_features_in_)
-        Their unit directions (or centres).
-    functions_ : list of callables
-        Each module's function of its projection; `return_std=True` adds its deviation.
-    noise_ : float, or ndarray (n_outputs,)
-        Standard deviation of what no module explains, in units of y.
-    evidence_ : float
-        -2 log evidence of the standardised targets, up to a constant.
-    form_ : "modules", "smooth" or "trees"
-        What predicts. `cv_errors_` holds the cross-validated errors if it was chosen.
+    - `n_modules`, "auto" or a number: the most modules sought. The evidence decides
+      how many are kept; "auto" lets it go as far as a quarter of what the samples
+      could determine, and no further than three times the number of features (at
+      least 8, at most 32);
+    - `kind`, "linear" or "distance": whether a module sees a projection of the
+      inputs or a distance to a point;
+    - `fallback`: whether a Gaussian process and boosted trees are cross-validated
+      against the modules where these leave over 2 % of the variance unexplained;
+    - `max_starts`, a number or None: random directions of the last scan, before the
+      search is given up; None: by the number of features, at most 300,000. Fewer
+      are faster, and may miss modules;
+    - `random_state`, a number, a RandomState or None: where random directions come
+      from; a number gives the same answer every time;
+    - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
+
+    After `fit` it has
+
+    - `n_modules_`: the modules found;
+    - `directions_`: their unit directions (or centres), a row each;
+    - `functions_`: each module's function of its projection, a callable;
+      `return_std=True` adds its deviation;
+    - `noise_`: the standard deviation of what no module explains, in units of y;
+    - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
+    - `form_`: what predicts, "modules", "smooth" or "trees"; and `cv_errors_`, the
+      cross-validated errors, if it was chosen.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def basin(snr: float, frequency: float) -> float:
     reach = math.sqrt(2 * math.log(snr / 4)) / frequency if snr > 4 else 0.0
     return math.asin(min(reach, 1.0))
 
-# %% ../nbs/07_pursuit.ipynb #6c2fdf5f
+# %% ../nbs/07_pursuit.ipynb #07fc1ed6
 def cap(angle: float, m: int) -> float:
     """The share of directions in R^m within `angle` of a given one or its opposite."""
     check_counts(m=m)
@@ -44,7 +44,7 @@ def free_parameters(m: int, k: int, tau: int) -> int:
     check_counts(m=m, k=k, tau=tau)
     return k * (m - 1 + 3 * tau)
 
-# %% ../nbs/07_pursuit.ipynb #31951615
+# %% ../nbs/07_pursuit.ipynb #b44e6f25
 @dataclass(frozen=True)
 class Whitening:
     """z = (x - mean) @ to, with a covariance near the identity."""
@@ -136,7 +136,7 @@ def spectrum(
     )
     return tuple(torch.cat([part, part]) for part in parts)
 
-# %% ../nbs/07_pursuit.ipynb #7f28cd9a
+# %% ../nbs/07_pursuit.ipynb #5fdf20e3
 @dataclass(frozen=True)
 class Priors:
     """Logarithms of what the evidence chooses, for k modules."""
@@ -215,7 +215,7 @@ def block(axis: Axis, r: int, j: int) -> slice:
     """Where the weights of module j are."""
     return slice(1 + r + 2 * axis.modes * j, 1 + r + 2 * axis.modes * (j + 1))
 
-# %% ../nbs/07_pursuit.ipynb #830c007e
+# %% ../nbs/07_pursuit.ipynb #6fa01dfa
 KINDS = ("linear", "distance")
 
 
@@ -241,7 +241,7 @@ def settle(kind: str, U: torch.Tensor) -> torch.Tensor:
     """Directions back to unit length; centres stay as they are."""
     return U / U.norm(dim=1, keepdim=True) if kind == "linear" else U
 
-# %% ../nbs/07_pursuit.ipynb #282ba6bf
+# %% ../nbs/07_pursuit.ipynb #213f6628
 CHUNK = 100_000_000  # bytes of features at once
 
 
@@ -331,7 +331,7 @@ def evidence_slopes(data: Moments, at: Posterior) -> tuple[torch.Tensor, float]:
     by_noise = at.noise * (squares.sum() + d * inverse.sum()) - d * len(inverse)
     return by_variance, by_noise.item()
 
-# %% ../nbs/07_pursuit.ipynb #9c67b422
+# %% ../nbs/07_pursuit.ipynb #a2bbed44
 @dataclass(frozen=True)
 class Model:
     """Modules at given directions, fitted to data."""
@@ -395,7 +395,7 @@ def tune(model: Model, iterations: int) -> Model:
     found = solve(model.kind, model.axis, model.U, Priors.of(best.x), model.data)
     return found if found.L < model.L else model
 
-# %% ../nbs/07_pursuit.ipynb #cdafeac0
+# %% ../nbs/07_pursuit.ipynb #1b3f3a10
 def add(
     model: Model, u: torch.Tensor, width: float, X: torch.Tensor, y: torch.Tensor
 ) -> Model:
@@ -469,7 +469,7 @@ def normal_equations(
         H -= S.T @ torch.cholesky_solve(S, model.fit.chol)
     return H, g
 
-# %% ../nbs/07_pursuit.ipynb #50192a2d
+# %% ../nbs/07_pursuit.ipynb #82608d65
 def refine(
     model: Model, X: torch.Tensor, y: torch.Tensor, steps: int, damping: float = 1e-3
 ) -> Model:
@@ -601,7 +601,7 @@ def likeness(kind: str, u: torch.Tensor, v: torch.Tensor) -> float:
         return abs((u @ v).item())
     return 1 - (u - v).square().sum().item() / 2
 
-# %% ../nbs/07_pursuit.ipynb #ec16913a
+# %% ../nbs/07_pursuit.ipynb #97dd842d
 def scan(
     scene: Scene, rng: np.random.Generator, starts: int
 ) -> tuple[torch.Tensor, list[float]]:
@@ -695,7 +695,7 @@ def climb(
             break
     return gain, v, width
 
-# %% ../nbs/07_pursuit.ipynb #1a325baf
+# %% ../nbs/07_pursuit.ipynb #2394b565
 @dataclass(frozen=True)
 class Settings:
     """Of the pursuit; TypeError or ValueError names what is out of range."""
@@ -759,7 +759,7 @@ class Pursuit:
         """(d,) standard deviations of what no module explains, in units of y."""
         return (self.spread * math.sqrt(self.model.fit.variance)).cpu().numpy()
 
-# %% ../nbs/07_pursuit.ipynb #d917766c
+# %% ../nbs/07_pursuit.ipynb #49735fce
 def price(model: Model) -> float:
     """The evidence that a module has to gain."""
     return max(10.0, (model.r - 1) * math.log(model.data.n))
@@ -883,7 +883,7 @@ def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
         if not torch.isfinite(part).all():
             raise ValueError(f"{name} must be finite, and holds NaN or infinite values")
 
-# %% ../nbs/07_pursuit.ipynb #ac8822c8
+# %% ../nbs/07_pursuit.ipynb #e40971a7
 def run(
     X: torch.Tensor,
     y: torch.Tensor,
