@@ -518,7 +518,7 @@ def check_open(kind: type[Reader], **stores) -> None:
         if not isinstance(store, kind):
             raise TypeError(f"{name} must be an open {kind.__name__}, got {store!r}")
 
-# %% ../nbs/11_store.ipynb #7c4a8d72
+# %% ../nbs/11_store.ipynb #850a3b5e
 class Merged(NamedTuple):
     """What came of joining one store to another."""
 
@@ -530,7 +530,16 @@ class Merged(NamedTuple):
     failures: int  # failures new to the other
 
 
-ORIGIN = ("seconds", "rule_seconds", "hardware", "commit", "modbook", "python", "torch")
+ORIGIN = (
+    "seconds",
+    "rule_seconds",
+    "hardware",
+    "commit",
+    "modbook",
+    "python",
+    "torch",
+    "peak_mib",
+)
 
 
 def difference(row: Mapping, other: Mapping) -> float:
