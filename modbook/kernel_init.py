@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['POSV', 'OPTIMISERS', 'GROUPS', 'posv', 'posv_each', 'posv_at_once', 'solve', 'mirrored', 'Kernel', 'gaussians',
-           'unit', 'DirectionKernel', 'DistanceKernel', 'SubspaceKernel', 'springs', 'Room', 'minimum_norm',
+           'product', 'unit', 'DirectionKernel', 'DistanceKernel', 'SubspaceKernel', 'springs', 'Room', 'minimum_norm',
            'objective', 'gradient', 'Descent', 'Found', 'descend', 'find_projections', 'learn_projections']
 
 # %% ../nbs/06_kernel_init.ipynb #b9b25649
@@ -114,7 +114,7 @@ class Kernel:
             points = self.points(U, X)
         return torch.autograd.grad(points, U, slopes)[0]
 
-# %% ../nbs/06_kernel_init.ipynb #8585092d
+# %% ../nbs/06_kernel_init.ipynb #74a2b288
 def gaussians(
     points: Sequence[torch.Tensor], sigma: float, out: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -127,8 +127,13 @@ def gaussians(
         Z = scale * Z
         q, one = Z.square().sum(-2, keepdim=True) * -0.5, torch.ones_like(Z[..., :1, :])
         left, right = torch.cat([Z, q, one], -2), torch.cat([Z, one, q], -2)
-        torch.matmul(left.mT, right, out=K)
+        product(left.mT, right, K)
     return out.exp2_()
+
+
+def product(A: torch.Tensor, B: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """A B for (..., a, b) and (..., b, c) matrices, into (..., a, c)."""
+    return torch.matmul(A, B, out=out)
 
 # %% ../nbs/06_kernel_init.ipynb #23484159
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -218,18 +223,19 @@ class SubspaceKernel(Kernel):
     def projections(self, U: torch.Tensor) -> torch.Tensor:
         return U
 
-# %% ../nbs/06_kernel_init.ipynb #63fa9bc0
+# %% ../nbs/06_kernel_init.ipynb #4fc14a1d
 def springs(K: torch.Tensor, Z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """sum_j W_ij (z_i - z_j) with W = K * (a a^T), which may take K's place.
 
     (G, J, b, b) kernels, (G, J, c, b) points and (G, b, d) weights -> (G, J, c, b).
     """
     points = torch.cat([Z, torch.ones_like(Z[..., :1, :])], -2)  # (G, J, c + 1, b)
+    pull = torch.empty_like(points)
     if a.shape[-1] == 1:
         row = a.mT[:, None]  # (G, 1, 1, b)
-        pull = points.mul_(row).matmul(K).mul_(row)
+        product(points.mul_(row), K, pull).mul_(row)
     else:
-        pull = points @ K.mul_((a @ a.mT)[:, None])
+        product(points, K.mul_((a @ a.mT)[:, None]), pull)
     return pull[..., -1:, :] * Z - pull[..., :-1, :]
 
 # %% ../nbs/06_kernel_init.ipynb #0e6b6773
@@ -353,8 +359,8 @@ def descend(
         most, skipped = max(most, used.max().item()), skipped + int((~finite).sum())
     return trace, most, skipped
 
-# %% ../nbs/06_kernel_init.ipynb #414946d6
-GROUPS = 8  # descended together: their kernels fit the cache
+# %% ../nbs/06_kernel_init.ipynb #a02bcc90
+GROUPS = 10  # descended together: their kernels fit the cache
 
 # %% ../nbs/06_kernel_init.ipynb #c4198ee2
 def find_projections(
