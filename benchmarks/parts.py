@@ -22,7 +22,7 @@ from modbook import training
 from modbook.kernel_init import (
     GROUPS,
     DirectionKernel,
-    Room,
+    MinimumNorm,
     gradient,
     posv_at_once,
     posv_each,
@@ -176,14 +176,16 @@ def rule_data(K: int, b: int = 128, m: int = 10) -> tuple[torch.Tensor, ...]:
 def rule_step(K: int, size: int) -> Way:
     """A gradient of Algorithm 1 for K modules, `size` at once, as `descend` has it."""
     U, X, y = rule_data(K)
-    kernel, parts = DirectionKernel(), [slice(i, i + size) for i in range(0, K, size)]
-    rooms = [Room.of(kernel.points(U[p], X[p].mT[:, None])) for p in parts[:1]]
-    rooms.append(Room(rooms[0].kernels[:, : K % size], rooms[0].total[: K % size]))
+    kernel, parts = DirectionKernel(), torch.arange(K).split(size)
+    parts = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+    norms = {  # one for each size, as `descend` uses its own again at each step
+        len(U[p]): MinimumNorm(kernel.points(U[p], X[p].mT[:, None]), kernel.sigma)
+        for p in (parts[0], parts[-1])
+    }
 
     def step():
         for p in parts:
-            room = rooms[p.stop > K]
-            gradient(kernel, U[p], X[p], y[p], 1e-3, room)
+            gradient(kernel, U[p], X[p], y[p], 1e-3, norms[len(U[p])])
 
     return step
 

@@ -457,12 +457,12 @@ exempt("theory", ITSELF, "check_shapes check_flags check_arrays check_generators
 exempt("tasks", ITSELF, "stream")
 exempt("models", INSIDE, "MLP uniform count_parameters")
 exempt("kernel_init", RECORD, "Found")
-exempt("kernel_init", "an interface: nothing is called", "Kernel Room")
+exempt("kernel_init", "an interface: nothing is called", "Kernel")
 exempt(
     "kernel_init",
     INSIDE,
-    "posv posv_each posv_at_once solve mirrored gaussians springs minimum_norm unit "
-    "objective gradient descend",
+    "posv posv_each posv_at_once solve mirrored Product stacked Gaussian gaussians unit "
+    "springs MinimumNorm objective gradient descend",
 )
 exempt("training", RECORD, "Trained")
 exempt(
