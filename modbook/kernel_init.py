@@ -129,11 +129,11 @@ def stacked(A: torch.Tensor) -> torch.Tensor:
     """(..., a, b) matrices as (N, a, b)."""
     return A.reshape(-1, *A.shape[-2:])
 
-# %% ../nbs/06_kernel_init.ipynb #1ed074ae
+# %% ../nbs/06_kernel_init.ipynb #1fb08458
 class Gaussian:
-    """exp(-|z_i - z_j|^2 / 2 sigma^2) for (..., c, b) points like Z, in standing memory.
+    """exp(-|z_i - z_j|^2 / 2 sigma^2) of (..., c, b) points, in standing memory.
 
-    What it fills is `K` (..., b, b), with the exponents of two.
+    Made for points like Z. A call fills K (..., b, b) with the exponents of two.
     """
 
     def __init__(self, Z: torch.Tensor, sigma: float, K: torch.Tensor):
@@ -250,11 +250,11 @@ class SubspaceKernel(Kernel):
     def projections(self, U: torch.Tensor) -> torch.Tensor:
         return U
 
-# %% ../nbs/06_kernel_init.ipynb #cafed148
+# %% ../nbs/06_kernel_init.ipynb #e3d65726
 def springs(gaussian: Gaussian, a: torch.Tensor) -> torch.Tensor:
     """sum_j W_ij (z_i - z_j), W = K * (a a^T), in the Gaussian's unit: (G, J, c, b).
 
-    K (G, J, b, b) is that of the points last given, a is (G, b, d); W may take K's place.
+    K (G, J, b, b) is that of the points last given, a is (G, b, d); K may become W.
     """
     points = gaussian.right[..., :-1, :]  # z, 1
     if a.shape[-1] == 1:

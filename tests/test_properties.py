@@ -461,8 +461,8 @@ exempt("kernel_init", "an interface: nothing is called", "Kernel")
 exempt(
     "kernel_init",
     INSIDE,
-    "posv posv_each posv_at_once solve mirrored Product stacked Gaussian gaussians unit "
-    "springs MinimumNorm objective gradient descend",
+    "posv posv_each posv_at_once solve mirrored Product stacked Gaussian gaussians "
+    "unit springs MinimumNorm objective gradient descend",
 )
 exempt("training", RECORD, "Trained")
 exempt(
