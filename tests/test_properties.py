@@ -457,7 +457,6 @@ exempt("theory", ITSELF, "check_shapes check_flags check_arrays check_generators
 exempt("tasks", ITSELF, "stream")
 exempt("models", INSIDE, "MLP uniform count_parameters")
 exempt("kernel_init", RECORD, "Found")
-exempt("kernel_init", "an interface: nothing is called", "Kernel")
 exempt(
     "kernel_init",
     INSIDE,
