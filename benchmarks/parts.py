@@ -12,13 +12,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from modbook import training
+from modbook import products, training
 from modbook.kernel_init import (
     GROUPS,
     DirectionKernel,
@@ -94,18 +95,42 @@ def modular(n: int, K: int = 40, iterations: int = 5) -> Pair:
     )
 
 
+@contextmanager
+def products_by_torch():
+    """Steps that are set up meanwhile leave the products to torch."""
+    usual, products.openblas = products.openblas, lambda: None
+    try:
+        yield
+    finally:
+        products.openblas = usual
+
+
+def step_by_hand(R: int, n: int, width: int, layers: int) -> Way:
+    X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
+    slopes = Gradient(Monolithic(generators(R), 5, width, layers), n)
+    columns = slopes.arrange(X, y)
+    return torch.no_grad()(lambda: slopes(*columns))
+
+
 def by_hand(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
     X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
-    model = Monolithic(generators(R), 5, width, layers)
     automatic = Monolithic(generators(R), 5, width, layers)
-    slopes = Gradient(model, n)
-    columns = slopes.arrange(X, y)
+    with products_by_torch():
+        ours = step_by_hand(R, n, width, layers)
     return (
         f"gradient by hand, n = {n}, width {width}",
         "automatic differentiation",
-        torch.no_grad()(lambda: slopes(*columns)),
+        ours,
         lambda: (automatic(X) - y).square().mean().backward(),
     )
+
+
+def library(R: int = 16, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
+    ours = step_by_hand(R, n, width, layers)
+    with products_by_torch():
+        other = step_by_hand(R, n, width, layers)
+    name = f"products by {products.kernels()}, n = {n}, width {width}"
+    return name, "by torch", ours, other
 
 
 def one_vector(R: int = 4) -> Pair:
@@ -142,19 +167,17 @@ def bias(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
     )
 
 
-def chunks(floats: int, n: int = 10_000, K: int = 40) -> Pair:
-    X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
-    usual = training.CACHE_FLOATS
-
+def chunks(columns: int, n: int = 10_000, R: int = 4) -> Pair:
     def way(size):
-        training.CACHE_FLOATS = size
-        slopes = Gradient(Modular(rngs, random_projections(rngs, K, 8), 8, 3), n)
-        training.CACHE_FLOATS = usual
-        columns = slopes.arrange(X, y)
-        return torch.no_grad()(lambda: slopes(*columns))
+        usual = training.COLUMNS, training.COLUMN_FLOATS
+        training.COLUMNS, training.COLUMN_FLOATS = size, size
+        step = step_by_hand(R, n, 32, 5)
+        training.COLUMNS, training.COLUMN_FLOATS = usual
+        return step
 
-    name = f"2^{usual.bit_length() - 1} activations in one go, n = {n}"
-    return name, f"2^{floats.bit_length() - 1}", way(usual), way(floats)
+    usual = training.COLUMNS
+    name = f"{usual} samples in one go, n = {n}, width 32"
+    return name, str(columns), way(usual), way(columns)
 
 
 def plain_kernel(U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
@@ -226,10 +249,15 @@ def solver(K: int = 8) -> Pair:
 
 
 def pairs() -> list[Pair]:
-    sizes = [chunks(2**power) for power in (16, 18, 22)]
-    parts = [layout(), bias(), by_hand(), by_hand(64, 100, 8, 3), one_vector(), *sizes]
     return [
-        *parts,
+        library(),
+        library(256, 100, 8, 3),
+        layout(),
+        bias(),
+        by_hand(),
+        by_hand(64, 100, 8, 3),
+        one_vector(),
+        *(chunks(columns) for columns in (128, 2500, 10_000)),
         modular(1000),
         modular(10_000),
         rule(5),

@@ -96,20 +96,21 @@ def check_sets(X: torch.Tensor, y: torch.Tensor, replicas: int) -> None:
         if not torch.isfinite(data).all():
             raise ValueError(f"{name} must be finite, it has NaN or infinite values")
 
-# %% ../nbs/05_models.ipynb #b94df117
+# %% ../nbs/05_models.ipynb #ce00865a
 class Monolithic(nn.Module):
     """R fully connected networks of all of x (Appendix E.2)."""
 
     def __init__(self, rngs, m: int, width: int, layers: int, d=1, dtype=torch.float32):
         super().__init__()
         self.networks = MLP(rngs, layer_sizes(m, width, layers, d), dtype=dtype)
-        self.replicas, self.floats_per_sample = len(rngs), max(width, m)
+        self.replicas, self.width = len(rngs), width
+        self.floats_per_sample = max(width, m)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """(R, n, m) -> (R, n, d)."""
         return self.networks(X)
 
-# %% ../nbs/05_models.ipynb #8446f3b5
+# %% ../nbs/05_models.ipynb #b6efc652
 class Modular(nn.Module):
     """R sums of K modules, each a network of its own projection (Eqns 3 and 72)."""
 
@@ -137,7 +138,7 @@ class Modular(nn.Module):
         self.projection = projection
         sizes = layer_sizes(b, width, layers, d)
         self.networks = MLP(rngs, sizes, copies=(K,), dtype=U.dtype)
-        self.floats_per_sample = K * width
+        self.width, self.floats_per_sample = width, K * width
 
     def project(self, X: torch.Tensor) -> torch.Tensor:
         """(R, n, m) inputs -> (R, K, n, b), what each module sees."""
