@@ -465,8 +465,8 @@ exempt("kernel_init", RECORD, "Found")
 exempt(
     "kernel_init",
     INSIDE,
-    "posv posv_each posv_at_once solve mirrored Product stacked Gaussian gaussians "
-    "unit springs MinimumNorm objective gradient descend",
+    "posv posv_each posv_at_once solve mirrored stacked Gaussian gaussians unit "
+    "springs MinimumNorm objective gradient descend",
 )
 exempt("training", RECORD, "Trained")
 exempt(
