@@ -20,7 +20,14 @@ import torch
 from torch import nn
 
 from modbook import products, training
-from modbook.kernel_init import DirectionKernel, MinimumNorm, gradient
+from modbook.kernel_init import (
+    GROUPS,
+    DirectionKernel,
+    MinimumNorm,
+    gradient,
+    posv_at_once,
+    posv_each,
+)
 from modbook.models import Modular, Monolithic, random_projections
 from modbook.store import provenance
 from modbook.training import Gradient, train
@@ -189,12 +196,25 @@ def rule_data(K: int, b: int = 128, m: int = 10) -> tuple[torch.Tensor, ...]:
     return tuple(torch.as_tensor(draw) for draw in draws)
 
 
+def rule_step(K: int, size: int) -> Way:
+    """A gradient of Algorithm 1 for K modules, `size` at once, as `descend` has it."""
+    U, X, y = rule_data(K)
+    kernel, parts = DirectionKernel(), torch.arange(K).split(size)
+    parts = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+    norms = {  # one for each size, as `descend` uses its own again at each step
+        len(U[p]): MinimumNorm(kernel.points(U[p], X[p].mT[:, None]), kernel.sigma)
+        for p in (parts[0], parts[-1])
+    }
+
+    def step():
+        for p in parts:
+            gradient(kernel, U[p], X[p], y[p], 1e-3, norms[len(U[p])])
+
+    return step
+
+
 def rule(K: int) -> Pair:
     U, X, y = rule_data(K)
-
-    def ours():
-        for some in torch.arange(K).split(8):
-            gradient(DirectionKernel(), U[some], X[some], y[some], 1e-3)
 
     def plainly():
         eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
@@ -203,30 +223,28 @@ def rule(K: int) -> Pair:
             solved = torch.linalg.solve(plain_kernel(u, X[j]) + eye, y[j])
             (y[j] * solved).sum().backward()
 
-    return f"Algorithm 1, {K} modules", "autograd, module by module", ours, plainly
+    name = f"Algorithm 1, {K} modules"
+    return name, "autograd, module by module", rule_step(K, GROUPS), plainly
 
 
 def groups(K: int = 48) -> Pair:
-    U, X, y = rule_data(K)
-
-    def way(size):
-        parts = torch.arange(K).split(size)
-        kernel = DirectionKernel()
-        return lambda: [gradient(kernel, U[p], X[p], y[p], 1e-3) for p in parts]
-
-    return "Algorithm 1, 8 modules at once", f"{K} at once", way(8), way(K)
+    return (
+        f"Algorithm 1, {GROUPS} modules at once",
+        f"{K} at once",
+        rule_step(K, GROUPS),
+        rule_step(K, K),
+    )
 
 
 def solver(K: int = 8) -> Pair:
     U, X, y = rule_data(K)
-    with torch.no_grad():
-        kernels = DirectionKernel()(U, X[:, None])[:, 0]
-    eye = 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
+    kernels = DirectionKernel()(U, X[:, None])[:, 0]
+    kernels += 1e-3 * torch.eye(X.shape[1], dtype=X.dtype)
     return (
-        "Cholesky, which notices a singular kernel",
-        "LU, which does not",
-        lambda: MinimumNorm.apply(kernels, y, 1e-3),
-        lambda: torch.linalg.solve_ex(kernels + eye, y),
+        "Cholesky by LAPACK from SciPy",
+        "by torch",
+        lambda: posv_each(kernels.clone(), y),
+        lambda: posv_at_once(kernels, y),
     )
 
 

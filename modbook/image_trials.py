@@ -9,7 +9,7 @@ __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_
            'build_image_network', 'looks', 'kept_column', 'run_image_trial', 'matrices', 'image_operations',
            'estimate_image_seconds']
 
-# %% ../nbs/16_image_trials.ipynb #79f523ff
+# %% ../nbs/16_image_trials.ipynb #2b410781
 import hashlib
 import json
 import time
@@ -33,7 +33,7 @@ from modbook.images import (
     read_images,
     scoring_batches,
 )
-from .kernel_init import MinimumNorm, gaussian
+from .kernel_init import MinimumNorm
 from .tasks import stream
 from .theory import check_above, check_choice, check_counts, check_from
 
@@ -213,7 +213,7 @@ def columns(
         return CLASSES * image[:, None] + np.arange(CLASSES)
     return (CLASSES * image + rng.integers(0, CLASSES, M))[:, None]
 
-# %% ../nbs/16_image_trials.ipynb #88b498d3
+# %% ../nbs/16_image_trials.ipynb #42266f7e
 def rule_step(
     U: torch.Tensor,  # (k D, M H), changed in place
     X: torch.Tensor,  # (b, k D)
@@ -227,16 +227,12 @@ def rule_step(
     A module whose slope is not finite stays as it is.
     """
     M, b, _ = y.shape
-    Z = (X @ U).view(b, M, -1).transpose(0, 1)  # (M, b, H)
-    Z = Z.contiguous().requires_grad_()
-    with torch.enable_grad():
-        value, used = MinimumNorm.apply(gaussian(Z, sigma), y, ridge)
-        (slope,) = torch.autograd.grad(value.sum(), Z)
+    Z = (U.T @ X.T).view(M, 1, -1, b)  # (M H, k D) @ (k D, b), a kernel a module
+    value, (slope,), used = MinimumNorm([Z], sigma)([Z], y, ridge)
     finite = slope.flatten(1).isfinite().all(1)
-    slope = torch.where(finite[:, None, None], slope, 0)
-    flat = slope.transpose(0, 1).reshape(b, -1)  # (b, M H)
-    U.addmm_(X.T, flat, alpha=-rate)  # (k D, b) @ (b, M H)
-    return value.detach(), used
+    slope = torch.where(finite[:, None, None, None], slope, 0)
+    U.addmm_(X.T, slope.view(-1, b).T, alpha=-rate)  # (k D, b) @ (b, M H)
+    return value, used
 
 # %% ../nbs/16_image_trials.ipynb #6324373c
 def own_targets(y: torch.Tensor, chosen: np.ndarray | None, M: int) -> torch.Tensor:
