@@ -241,24 +241,23 @@ class SubspaceKernel(Kernel):
     def projections(self, U: torch.Tensor) -> torch.Tensor:
         return U
 
-# %% ../nbs/06_kernel_init.ipynb #e3d65726
+# %% ../nbs/06_kernel_init.ipynb #8de61a52
 def springs(gaussian: Gaussian, a: torch.Tensor) -> torch.Tensor:
     """sum_j W_ij (z_i - z_j), W = K * (a a^T), in the Gaussian's unit: (G, J, c, b).
 
     K (G, J, b, b) is that of the points last given, a is (G, b, d); K may become W.
     """
     points = gaussian.right[..., :-1, :]  # z, 1
-    if a.shape[-1] == 1:
-        row = a.mT[:, None]  # (G, 1, 1, b)
+    row = a.mT[:, None] if a.shape[-1] == 1 else None  # (G, 1, 1, b)
+    if row is not None:
         torch.mul(points, row, out=gaussian.weighted)
-        gaussian.sums()
-        gaussian.pull *= row
     else:
         gaussian.K *= (a @ a.mT)[:, None]
         gaussian.weighted.copy_(points)
-        gaussian.sums()
+    gaussian.sums()
     pull = gaussian.pull
-    return pull[..., -1:, :] * points[..., :-1, :] - pull[..., :-1, :]
+    apart = pull[..., -1:, :] * points[..., :-1, :] - pull[..., :-1, :]
+    return apart if row is None else apart.mul_(row)
 
 # %% ../nbs/06_kernel_init.ipynb #bb86a9bf
 class MinimumNorm:
