@@ -8,10 +8,10 @@ The peers are not requirements of modbook; install them where the benchmark runs
     python benchmarks/peers.py [SEEDS]
 
 Every peer with settings to choose gets four candidates and the same three folds;
-Gaussian processes and modules choose theirs by evidence, and the paper's method has the
-settings that the paper found best. Error is on 2000 new samples, free of noise, over the
-variance of the target. Rows go to results/peers/rows.csv; those that are there are not
-run again. A peer that is not installed is left out, and named.
+Gaussian processes and modules choose theirs by evidence, the paper's method has the
+settings that the paper found best. Error is on 2000 new samples, free of noise, over
+the variance of the target. Rows go to results/peers/rows.csv; those that are there are
+not run again. A peer that is not installed is left out, and named.
 
 Seeds count from 1000: those below were seen while the benchmark was written.
 """
