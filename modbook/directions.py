@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_OF_U', 'RIDGES', 'PRINTED', 'CHOSEN', 'CHOICES',
            'BEST', 'DIRECTIONS', 'CLAIMED', 'STARTS', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED',
-           'COVER', 'Size', 'start_of', 'Directions', 'describe', 'plan_directions', 'Fig5', 'Fig11', 'traces',
-           'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
+           'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
+           'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
            'RuleChoices', 'Questions', 'without_modules', 'Asked', 'best_scale', 'ask', 'answers', 'Score',
            'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'by_rule',
            'judge_claimed', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
@@ -71,7 +71,7 @@ def start_of(method: str, **rule) -> dict:
         return start_by_pursuit(name) | fixed
     return dict(start=name) | fixed
 
-# %% ../nbs/15_directions.ipynb #f0d91c60
+# %% ../nbs/15_directions.ipynb #ab24e0a8
 @dataclass(frozen=True)
 class Directions(Experiment):
     """An experiment whose scales are of class Size."""
@@ -84,7 +84,8 @@ class Directions(Experiment):
     def __post_init__(self):
         super().__post_init__()
         size = self.scales[self.scale]
-        allowed = self.arms(size.m[0], self.first_seed, size)
+        arms = self.arms(size.m[0], self.first_seed, size)
+        allowed = dict.fromkeys(map(family, arms)) | arms
         for method in self.asked():
             check_choice(("all", *allowed), methods=method)
 
@@ -102,10 +103,19 @@ class Directions(Experiment):
         seeds = range(self.first_seed, self.first_seed + (self.seeds or size.seeds))
         arms = [self.arms(m, seed, size) for m in size.m for seed in seeds]
         network, asked = f"{size.width}x{size.layers}", self.asked()
-        methods = [name for name in arms[0] if name in asked or asked == ["all"]]
+        methods = [
+            name
+            for name in arms[0]
+            if asked == ["all"] or {name, family(name)} & set(asked)
+        ]
         return [
             Cell(method, network, arm[method]) for method in methods for arm in arms
         ]
+
+
+def family(method: str) -> str:
+    """A method's name without a number of modules."""
+    return method.partition(" K=")[0]
 
 # %% ../nbs/15_directions.ipynb #38444900
 EXTRA = {

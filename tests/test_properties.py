@@ -475,14 +475,15 @@ exempt(
     "trials",
     "called with a trial that was checked when it was made",
     """
-    check_trial check_watch estimate_seconds together memory parameter_count rule_flops
-    training_flops checkpoint_steps with_compute""",
+    check_trial check_watch check_pursued estimate_seconds together memory
+    parameter_count rule_flops training_flops checkpoint_steps with_compute""",
 )
 exempt(
     "trials",
     INSIDE,
     """
-    streams draw_data apply_rule starting_projections build spread outputs directions
+    streams draw_data apply_rule starting_projections pursue_modules distil build
+    spread outputs directions
     evaluate train_networks Watch best_checkpoint as_texts""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
@@ -513,8 +514,8 @@ exempt(
     "experiments",
     INSIDE,
     """
-    method_trial plan_table trial_line label own_settings known_cells pace_of shortened
-    run_time step_cost representative calibrate operations memory costly_cells
+    method_trial start_by_pursuit plan_table trial_line label own_settings known_cells
+    pace_of shortened run_time step_cost representative calibrate operations memory costly_cells
     longest_path results_folder rows_path rank one_protocol newest_protocol""",
 )
 exempt("experiments", TABLES, "reach answer sweep_claims")
@@ -534,7 +535,7 @@ exempt(
     TABLES,
     """
     against_published agrees angles answers ask best_scale by_rule choice_table closer
-    describe difference draw_module embed exceeds judge_claimed judge_closer
+    describe difference draw_module embed exceeds family judge_claimed judge_closer
     kept_directions module_curve plan_directions published_module small_trial
     split_modules start_of trace_summary traces weakest without_modules""",
 )
