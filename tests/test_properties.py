@@ -515,8 +515,9 @@ exempt(
     INSIDE,
     """
     method_trial start_by_pursuit plan_table trial_line label own_settings known_cells
-    pace_of shortened run_time step_cost representative calibrate operations memory costly_cells
-    longest_path results_folder rows_path rank one_protocol newest_protocol""",
+    pace_of shortened run_time step_cost representative calibrate operations memory
+    costly_cells longest_path results_folder rows_path rank one_protocol
+    newest_protocol""",
 )
 exempt("experiments", TABLES, "reach answer sweep_claims")
 exempt(
