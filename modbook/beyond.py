@@ -5,7 +5,7 @@ __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LAD
            'PursuitTrial', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'complexity_table',
            'judge_peers', 'draw_complexity', 'draw_peers']
 
-# %% ../nbs/22_beyond.ipynb #71c795cf
+# %% ../nbs/22_beyond.ipynb #a4e64b60
 import resource
 import time
 from dataclasses import asdict, dataclass
@@ -25,10 +25,10 @@ from modbook.pursuit import (
     true_model,
 )
 from .store import provenance
-from .tasks import sample_inputs, sample_sine_tasks, stream
+from .tasks import check_seed, sample_inputs, sample_sine_tasks, stream
 from .theory import check_choice, check_counts
 
-# %% ../nbs/22_beyond.ipynb #c65be505
+# %% ../nbs/22_beyond.ipynb #ffacb425
 METHODS = ("pursuit", "oracle")
 TEST_SAMPLES = 10_000
 SOLVED = 0.02  # of the variance
@@ -47,6 +47,7 @@ class PursuitTrial:
     def __post_init__(self):
         check_choice(METHODS, method=self.method)
         check_counts(m=self.m, n=self.n, tau=self.tau)
+        check_seed(seed=self.seed)
 
     def data(self):
         """The task, (n, m) inputs and targets, and the same for testing."""

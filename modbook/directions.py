@@ -2,14 +2,15 @@
 
 # %% auto #0
 __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_OF_U', 'RIDGES', 'PRINTED', 'CHOSEN', 'CHOICES',
-           'BEST', 'DIRECTIONS', 'CLAIMED', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED', 'COVER',
-           'Size', 'start_of', 'Directions', 'describe', 'plan_directions', 'Fig5', 'Fig11', 'traces', 'trace_summary',
-           'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2', 'RuleChoices', 'Questions',
-           'without_modules', 'Asked', 'best_scale', 'ask', 'answers', 'Score', 'difference', 'exceeds', 'Closer',
-           'closer', 'agrees', 'against_published', 'weakest', 'by_rule', 'judge_claimed', 'judge_closer',
-           'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
+           'BEST', 'DIRECTIONS', 'CLAIMED', 'STARTS', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED',
+           'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
+           'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
+           'RuleChoices', 'Questions', 'without_modules', 'Asked', 'best_scale', 'ask', 'answers', 'Score',
+           'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'by_rule',
+           'judge_claimed', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
+           'published_module']
 
-# %% ../nbs/15_directions.ipynb #d4e4b6d9
+# %% ../nbs/15_directions.ipynb #883a098a
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,18 +21,20 @@ import pandas as pd
 from scipy import stats
 
 from modbook.experiments import (
-    METHODS,
+    BEYOND,
+    NAMES,
     NOT_YET,
     Cell,
     Comparison,
     Experiment,
     compare,
     recorded,
+    start_by_pursuit,
     verdict,
 )
 from .models import matching_width, modular_size
 from .tasks import SineTask, sample_sine_tasks, stream
-from .theory import check_counts
+from .theory import check_choice, check_counts
 from modbook.trials import (
     Rule,
     Trial,
@@ -54,7 +57,7 @@ class Size:
     monolithic: int = 10_000  # iterations of monolithic networks (E.2)
     n_test: int = 10_000
 
-# %% ../nbs/15_directions.ipynb #5228686b
+# %% ../nbs/15_directions.ipynb #7a6bc7be
 RULES = {"algorithm1": {}, "algorithm1-adam": dict(optimiser="adam", jitter=0.1)}
 
 
@@ -64,15 +67,31 @@ def start_of(method: str, **rule) -> dict:
     fixed = dict(fixed=True) if name == "oracle" or name != method else {}
     if name in RULES:
         return dict(start="algorithm1", rule=Rule(**rule | RULES[name])) | fixed
+    if name in BEYOND:
+        return start_by_pursuit(name) | fixed
     return dict(start=name) | fixed
 
-# %% ../nbs/15_directions.ipynb #2f26b45e
+# %% ../nbs/15_directions.ipynb #ab24e0a8
 @dataclass(frozen=True)
 class Directions(Experiment):
     """An experiment whose scales are of class Size."""
 
     scales: ClassVar[Mapping[str, Size]]
     first_seed: ClassVar[int] = 0
+
+    methods: str = "all"  # or some of the experiment's, separated by commas
+
+    def __post_init__(self):
+        super().__post_init__()
+        size = self.scales[self.scale]
+        arms = self.arms(size.m[0], self.first_seed, size)
+        allowed = dict.fromkeys(map(family, arms)) | arms
+        for method in self.asked():
+            check_choice(("all", *allowed), methods=method)
+
+    def asked(self) -> list[str]:
+        """The methods asked for, as they were written."""
+        return [name.strip() for name in self.methods.split(",")]
 
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
         """The trials of one task, by method."""
@@ -83,12 +102,22 @@ class Directions(Experiment):
         size = self.scales[self.scale]
         seeds = range(self.first_seed, self.first_seed + (self.seeds or size.seeds))
         arms = [self.arms(m, seed, size) for m in size.m for seed in seeds]
-        network = f"{size.width}x{size.layers}"
+        network, asked = f"{size.width}x{size.layers}", self.asked()
+        methods = [
+            name
+            for name in arms[0]
+            if asked == ["all"] or {name, family(name)} & set(asked)
+        ]
         return [
-            Cell(method, network, arm[method]) for method in arms[0] for arm in arms
+            Cell(method, network, arm[method]) for method in methods for arm in arms
         ]
 
-# %% ../nbs/15_directions.ipynb #4d4e6178
+
+def family(method: str) -> str:
+    """A method's name without a number of modules."""
+    return method.partition(" K=")[0]
+
+# %% ../nbs/15_directions.ipynb #38444900
 EXTRA = {
     "algorithm1-fixed": "Algorithm 1 as printed, then fixed",
     "algorithm1-adam-fixed": "Algorithm 1 with ridge and Adam, then fixed",
@@ -107,7 +136,7 @@ EXTRA = {
 def describe(method: str) -> str:
     """A method's name for people; 'NAME K=2k' is NAME with that many modules."""
     name, _, modules = method.partition(" K=")
-    words = (METHODS | EXTRA).get(name, name)
+    words = (NAMES | EXTRA).get(name, name)
     return f"{words}, K = {modules}" if modules else words
 
 # %% ../nbs/15_directions.ipynb #22cfde90
@@ -127,7 +156,7 @@ def plan_directions(settings: Directions) -> pd.DataFrame:
     columns = ["method", "m", "n", "K", "width", "parameters", "iterations", "trials"]
     return table[[*columns, "flops", "core minutes"]]
 
-# %% ../nbs/15_directions.ipynb #53927f3e
+# %% ../nbs/15_directions.ipynb #2041ba1a
 ABLATION = dict(rate=0.01)  # of Algorithm 1 in these and the ablation experiments
 
 
@@ -157,7 +186,7 @@ class Fig5(Directions):
             n_test=size.n_test,
             checkpoints=20,
         )
-        methods = ("random", "algorithm1", "algorithm1-adam")
+        methods = ("random", *RULES, *BEYOND)
         starts = {x: start_of(x, steps=size.steps, **ABLATION) for x in methods}
         return {method: replace(base, **start) for method, start in starts.items()}
 
@@ -215,7 +244,7 @@ def embed(
     table = pd.DataFrame(model.fit_transform(distances), columns=["x", "y"])
     return table.assign(kind=["true"] * len(true) + ["learned"] * len(learned))
 
-# %% ../nbs/15_directions.ipynb #a637afa0
+# %% ../nbs/15_directions.ipynb #9d91daf8
 @dataclass(frozen=True)
 class Fig9(Directions):
     """Learned, fixed, true and random starts of the directions."""
@@ -241,11 +270,12 @@ class Fig9(Directions):
             learning_rate=0.001,
             n_test=size.n_test,
         )
-        methods = ("random", *RULES, *(f"{rule}-fixed" for rule in RULES), "oracle")
+        fixed = (f"{rule}-fixed" for rule in RULES)
+        methods = ("random", *RULES, *fixed, "oracle", *BEYOND)
         starts = {x: start_of(x, steps=size.steps, **ABLATION) for x in methods}
         return {method: replace(base, **start) for method, start in starts.items()}
 
-# %% ../nbs/15_directions.ipynb #4309ba14
+# %% ../nbs/15_directions.ipynb #c9a8ab85
 MODULES = {
     "1": lambda k: 1,
     "k": lambda k: k,
@@ -270,7 +300,7 @@ class Fig10(Directions):
             f"{rule} K={name}": small_trial(
                 m, seed, size, K=modules(m), **start_of(rule, steps=size.steps)
             )
-            for rule in RULES
+            for rule in (*RULES, *BEYOND)
             for name, modules in MODULES.items()
         }
 
@@ -287,7 +317,7 @@ def small_trial(m: int, seed: int, size: Size, **fields) -> Trial:
         **dict(width=size.width, iterations=size.iterations) | fields,
     )
 
-# %% ../nbs/15_directions.ipynb #5af03c35
+# %% ../nbs/15_directions.ipynb #836162e3
 @dataclass(frozen=True)
 class Table2(Directions):
     """The nonlinear task."""
@@ -300,7 +330,8 @@ class Table2(Directions):
     }
 
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
-        starts = {x: start_of(x, steps=size.steps) for x in ("random", *RULES)}
+        methods = ("random", *RULES, *BEYOND)
+        starts = {x: start_of(x, steps=size.steps) for x in methods}
         plain = small_trial(m, seed, size, projection="distance")
         return {"monolithic": replace(plain, iterations=size.monolithic)} | {
             method: replace(plain, K=5 * m, **start) for method, start in starts.items()
@@ -357,7 +388,7 @@ class RuleChoices(Directions):
             for name, fields in CHOICES.items()
         }
 
-# %% ../nbs/15_directions.ipynb #b3dbcc1d
+# %% ../nbs/15_directions.ipynb #2b08fb77
 @dataclass(frozen=True)
 class Questions(Directions):
     """The reviewers' questions, on the same tasks."""
@@ -384,7 +415,11 @@ class Questions(Directions):
         }
         learned = {"monolithic": replace(plain, iterations=size.monolithic)} | modular
         few = {name: trial for name, trial in Fig10.arms(self, m, seed, size).items()}
-        few = {name: t for name, t in few.items() if not name.endswith("5k")}
+        few = {
+            name: t
+            for name, t in few.items()
+            if not name.endswith("5k") and name.split(" K=")[0] in RULES
+        }
         return learned | without_modules(learned, size) | joint | few
 
 
@@ -413,7 +448,7 @@ DIRECTIONS = {
     for kind in (Fig5, Fig9, Fig10, Fig11, Table2, RuleChoices, Questions)
 }
 
-# %% ../nbs/15_directions.ipynb #8e98f060
+# %% ../nbs/15_directions.ipynb #d489f692
 class Asked(NamedTuple):
     """'The loss of one method is below `bound` times that of another', in words."""
 
@@ -439,10 +474,11 @@ CLAIMED = {  # by the paper, of its rule
         Asked("beats monolithic", rule, "monolithic"),
     ],
 }
-ASKED = {x: [a for rule in RULES for a in of(rule)] for x, of in CLAIMED.items()}
+STARTS = (*RULES, *BEYOND)
+ASKED = {x: [a for rule in STARTS for a in of(rule)] for x, of in CLAIMED.items()}
 ASKED["fig9"] += [
     part
-    for rule in RULES
+    for rule in STARTS
     for part in [
         Asked("beats a random start", rule, "random"),
         Asked("beats the true directions, m below 5", rule, "oracle", most=4),
@@ -450,6 +486,14 @@ ASKED["fig9"] += [
     ]
 ]
 ASKED["table2"].append(Asked("a random start beats monolithic", "random", "monolithic"))
+for name in ("fig9", "table2"):
+    ASKED[name] += [
+        Asked("beats Algorithm 1 as printed", start, "algorithm1") for start in BEYOND
+    ]
+    ASKED[name] += [
+        Asked("beats it with ridge and Adam", start, "algorithm1-adam")
+        for start in BEYOND
+    ]
 
 # %% ../nbs/15_directions.ipynb #9a272c71
 ASKED["questions"] = (
@@ -526,7 +570,7 @@ def exceeds(rows: pd.DataFrame, high: Score, low: Score) -> tuple[Comparison, st
     below = Comparison(-gap.ratio, -gap.high, -gap.low, gap.tasks)
     return gap, verdict(below, rows.scale.iloc[0], 0.0)
 
-# %% ../nbs/15_directions.ipynb #140ba744
+# %% ../nbs/15_directions.ipynb #e9e84343
 START, END = "start_similarity", "similarity"
 
 
@@ -548,7 +592,7 @@ CLOSER = [
     )
 ] + [
     Closer(figure, words, Score(rule, when), low)
-    for rule in RULES
+    for rule in STARTS
     for figure, words, when, low in [
         ("5", "starts closer than random", START, Score("random", START)),
         ("5", "ends closer than random", END, Score("random", END)),
@@ -562,6 +606,8 @@ def closer(rows: pd.DataFrame) -> pd.DataFrame:
     """The claims of Figures 5 and 11: differences, intervals and verdicts."""
     lines = []
     for figure, words, high, low in CLOSER:
+        if not {high.method, low.method} <= set(rows.method):
+            continue
         gap, said = exceeds(rows, high, low)
         lines.append((figure, words, describe(high.method), *gap, said))
     columns = ["figure", "claim", "method", "difference", "low", "high", "tasks"]

@@ -9,20 +9,20 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'draw_published', 'accuracy_against_k', 'accuracy_against_noise', 'accuracy_panels', 'as_picture',
            'example_input', 'column_pictures', 'projection_columns']
 
-# %% ../nbs/18_figures.ipynb #7d7a3e88
+# %% ../nbs/18_figures.ipynb #17258342
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .experiments import METHODS, check_table
+from .experiments import NAMES, check_table
 from .image_results import IMAGE_METHODS, published
 from .images import CLASSES, Images, shrink
 from .metrics import chance
 from .theory import check_counts
 
-# %% ../nbs/18_figures.ipynb #67798926
+# %% ../nbs/18_figures.ipynb #5353be88
 STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -40,12 +40,14 @@ LOOKS = {
     "algorithm1": dict(color="#D55E00", marker="o", linestyle="-"),
     "algorithm1-adam": dict(color="#CC79A7", marker="P", linestyle="--"),
     "oracle": dict(color="#009E73", marker="^", linestyle=":"),
+    "pursuit": dict(color="#0072B2", marker="X", linestyle="-."),
+    "pursuit-distilled": dict(color="#E69F00", marker="*", linestyle="-"),
 }
 
-# %% ../nbs/18_figures.ipynb #b36c3249
+# %% ../nbs/18_figures.ipynb #24aae1f3
 def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
     """One line a method, with standard errors; the mean over architectures."""
-    for method in METHODS:
+    for method in NAMES:
         rows = summary[summary.method == method]
         points = (
             rows.groupby("n")[[measure, f"{measure}_se"]]
@@ -57,7 +59,7 @@ def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
                 points.index,
                 points[measure],
                 points[f"{measure}_se"].fillna(0),
-                label=METHODS[method],
+                label=NAMES[method],
                 capsize=2,
                 markersize=5,
                 **LOOKS[method],
@@ -176,16 +178,16 @@ def draw_series(axes, rows: pd.DataFrame, measure: str) -> None:
                 **look,
             )
 
-# %% ../nbs/18_figures.ipynb #a48ff57c
+# %% ../nbs/18_figures.ipynb #5a8cf415
 def samples_against_m(means: pd.DataFrame, published: dict) -> Figure:
     """Samples needed against m, ours in colour, the paper's in grey."""
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.6, 5.4))
         for method, values in published.items():
             look = LOOKS[method] | dict(color="#999999", markerfacecolor="none")
-            label = f"the paper: {METHODS[method]}"
+            label = f"the paper: {NAMES[method]}"
             axes.plot(list(values), list(values.values()), label=label, **look)
-        for shift, method in enumerate(METHODS):
+        for shift, method in enumerate(NAMES):  # side by side
             rows = means[means.method == method]
             if len(rows):
                 draw_samples(axes, rows, rows.m + 0.05 * (shift - 2), method)
@@ -197,7 +199,7 @@ def samples_against_m(means: pd.DataFrame, published: dict) -> Figure:
 def draw_samples(axes, rows: pd.DataFrame, x, method: str) -> None:
     """Medians with quartiles of one method; arrows where they are censored."""
     look = LOOKS.get(method, dict(color="#0072B2", marker="o"))
-    name = METHODS.get(method, method)
+    name = NAMES.get(method, method)
     at = rows.samples.clip(upper=rows.tried)
     high = rows.high.clip(upper=rows.tried)
     reach = [at - rows.low.clip(upper=at), high - at]
@@ -316,7 +318,7 @@ def speed(table: pd.DataFrame) -> Figure:
         legend_below(figure, axes)
     return figure
 
-# %% ../nbs/18_figures.ipynb #137793b8
+# %% ../nbs/18_figures.ipynb #623210c3
 MORE_LOOKS = LOOKS | {
     "algorithm1-fixed": dict(color="#D55E00", marker="x", linestyle=":"),
     "algorithm1-adam-fixed": dict(color="#CC79A7", marker="1", linestyle=":"),
@@ -337,7 +339,7 @@ def similarity_in_training(
                 axes.plot(
                     rows.step,
                     rows["mean"],
-                    label=METHODS[method],
+                    label=NAMES[method],
                     markevery=4,
                     markersize=5,
                     **look,
@@ -366,7 +368,7 @@ def draw_ends(axes, tables, published) -> None:
             markersize=9,
             linestyle=(0, (1, 4)),
             linewidth=1,
-            label=f"the paper: {METHODS[method]}".replace(" as printed", ""),
+            label=f"the paper: {NAMES[method]}".replace(" as printed", ""),
         )
 
 # %% ../nbs/18_figures.ipynb #6bcbf901
@@ -410,7 +412,7 @@ def loss_against_m(rows: pd.DataFrame, names: dict[str, str]) -> Figure:
         legend_below(figure, axes)
     return figure
 
-# %% ../nbs/18_figures.ipynb #4e3817cb
+# %% ../nbs/18_figures.ipynb #9de1be26
 def loss_against_modules(rows: pd.DataFrame) -> Figure:
     """Test loss against the number of modules; rows have `rule` and `modules`."""
     rules = list(dict.fromkeys(rows.rule))
@@ -418,9 +420,15 @@ def loss_against_modules(rows: pd.DataFrame) -> Figure:
     looks = [dict(marker=m, linestyle=x) for m, x in zip(markers, lines, strict=True)]
     with mpl.rc_context(STYLE):
         figure, panels = plt.subplots(
-            1, len(rules), figsize=(8.4, 4.2), sharey=True, squeeze=False
+            -(-len(rules) // 2),
+            2,
+            figsize=(8.4, 0.6 + 3.4 * -(-len(rules) // 2)),
+            sharey=True,
+            squeeze=False,
         )
-        for axes, rule in zip(panels[0], rules, strict=True):
+        for axes in panels.flat[len(rules) :]:
+            axes.set_axis_off()
+        for axes, rule in zip(panels.flat, rules, strict=False):
             own = rows[rows.rule == rule]
             for look, (m, part) in zip(looks, own.groupby("m"), strict=False):
                 line = part.groupby("modules", sort=False).test_loss.agg(
@@ -435,8 +443,9 @@ def loss_against_modules(rows: pd.DataFrame) -> Figure:
                     color=mpl.colormaps["cividis"]((m - 2) / 8),
                     **look,
                 )
-            axes.set(title=METHODS[rule], xlabel="modules $K$", yscale="log")
-        panels[0][0].set_ylabel("test loss")
+            axes.set(title=NAMES[rule], xlabel="modules $K$", yscale="log")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("test loss")
         legend_below(figure, panels[0][0])
     return figure
 
@@ -461,7 +470,7 @@ def embeddings(panels: dict[str, pd.DataFrame]) -> Figure:
         legend_below(figure, places.flat[0])
     return figure
 
-# %% ../nbs/18_figures.ipynb #07f5878d
+# %% ../nbs/18_figures.ipynb #8bef1f22
 def losses_beside_published(
     rows: pd.DataFrame, published: dict[str, tuple[float, float]]
 ) -> Figure:
@@ -484,7 +493,7 @@ def losses_beside_published(
                     place - 0.12, mean, error, label="the paper", capsize=4, **theirs
                 )
         axes.set_xticks(
-            range(len(methods)), [METHODS[x].replace(", ", ",\n") for x in methods]
+            range(len(methods)), [NAMES[x].replace(", ", ",\n") for x in methods]
         )
         axes.tick_params(axis="x", labelsize=8)
         axes.set(ylabel="test loss", yscale="log")

@@ -11,7 +11,7 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IM
            'more_claims', 'published', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise',
            'judge_figure12', 'shares_before', 'rows_or_smoke']
 
-# %% ../nbs/17_image_results.ipynb #da86adc6
+# %% ../nbs/17_image_results.ipynb #cc67e148
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ from modbook.image_trials import (
     ImageRule,
     ImageTrial,
 )
-from .images import choose_source, source_name
+from .images import SOURCES, choose_source, source_name
 from .theory import check_choice
 
 # %% ../nbs/17_image_results.ipynb #3b5a90db
@@ -139,7 +139,7 @@ def image_trial(
         settings |= dict(network=network, hidden=scale.monolithic)
     return ImageTrial(**settings | changes)
 
-# %% ../nbs/17_image_results.ipynb #d7d46003
+# %% ../nbs/17_image_results.ipynb #ba62ec7d
 @dataclass(frozen=True)
 class ImageExperiment(Experiment):
     """Settings that every experiment on images has."""
@@ -154,6 +154,7 @@ class ImageExperiment(Experiment):
     def __post_init__(self):
         super().__post_init__()
         if not self.recorded:
+            check_choice(SOURCES, data=self.data)
             choose_source(self.data, self.folder)
         for method in self.method_names():
             check_choice(("all", *self.allowed), methods=method)

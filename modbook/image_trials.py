@@ -2,14 +2,14 @@
 
 # %% auto #0
 __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_RIDGE', 'PROTOCOL', 'NETWORKS', 'IMAGE_STARTS',
-           'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole', 'share_of_strongest',
+           'NAMES', 'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole', 'share_of_strongest',
            'effective_rank', 'ImageRule', 'columns', 'rule_step', 'own_targets', 'apply_rule', 'covariances',
            'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'image_loss', 'fit', 'score',
            'ImageTrial', 'check_image_trial', 'loaded', 'order_stream', 'random_start', 'starting_projections',
            'build_image_network', 'looks', 'kept_column', 'run_image_trial', 'matrices', 'image_operations',
            'estimate_image_seconds']
 
-# %% ../nbs/16_image_trials.ipynb #2b410781
+# %% ../nbs/16_image_trials.ipynb #0e2bfed7
 import hashlib
 import json
 import time
@@ -25,6 +25,8 @@ from torch.nn import functional
 
 from modbook.images import (
     CLASSES,
+    OTHER_VERSION,
+    VERSIONS,
     ImageTask,
     bases,
     batches,
@@ -34,8 +36,14 @@ from modbook.images import (
     scoring_batches,
 )
 from .kernel_init import MinimumNorm
-from .tasks import stream
-from .theory import check_above, check_choice, check_counts, check_from
+from .tasks import check_seed, stream
+from modbook.theory import (
+    check_above,
+    check_choice,
+    check_counts,
+    check_flags,
+    check_from,
+)
 
 # %% ../nbs/16_image_trials.ipynb #83f0fbe2
 def draw_uniform(rng: np.random.Generator, shape: tuple, bound: float) -> nn.Parameter:
@@ -170,7 +178,7 @@ def effective_rank(U: torch.Tensor) -> float:
     squares = small.diagonal(dim1=1, dim2=2).sum(1).square()
     return (squares / small.square().sum((1, 2))).mean().item()
 
-# %% ../nbs/16_image_trials.ipynb #f9d59c67
+# %% ../nbs/16_image_trials.ipynb #fef18d2c
 TARGETS = ("random class", "one class", "all", "image", "class of image")
 
 
@@ -191,6 +199,7 @@ class ImageRule:
         check_above(0, rate=self.rate, ridge=self.ridge)
         check_from(0, sigma=self.sigma)
         check_choice(TARGETS, targets=self.targets)
+        check_flags(centred=self.centred, relative=self.relative)
 
 # %% ../nbs/16_image_trials.ipynb #903b3912
 PRINTED = ImageRule()
@@ -507,7 +516,10 @@ class ImageTrial:
         """One row a trial."""
         return [run_image_trial(trial, device) for trial in trials]
 
-# %% ../nbs/16_image_trials.ipynb #9591cc3f
+# %% ../nbs/16_image_trials.ipynb #c751b6f9
+NAMES = ("digits", *VERSIONS.values(), OTHER_VERSION)  # of images, in rows
+
+
 def check_image_trial(t: ImageTrial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     check_counts(k=t.k, n=t.n, epochs=t.epochs, batch=t.batch, n_test=t.n_test)
@@ -517,8 +529,9 @@ def check_image_trial(t: ImageTrial) -> None:
     check_above(0, learning_rate=t.learning_rate)
     check_choice(NETWORKS, network=t.network)
     check_choice(COMBINE, combine=t.combine)
-    if type(t.seed) is not int or t.seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {t.seed!r}")
+    check_choice(NAMES, data=t.data)
+    check_flags(gauge=t.gauge, combinations=t.combinations, keep=t.keep)
+    check_seed(seed=t.seed)
     if t.batch > t.n:
         raise ValueError(f"batch must be at most n = {t.n}, got {t.batch}")
     if t.network == "modular":

@@ -7,10 +7,11 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'posterior', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian',
            'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Scene', 'scorer',
            'distinct', 'likeness', 'scan', 'alone', 'climb', 'Settings', 'Pursuit', 'price', 'grow', 'importance',
-           'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'true_model',
-           'predict', 'leave_one_out', 'module_function', 'module_axis', 'pursued_projections']
+           'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_request', 'check_data', 'run', 'rounds', 'finish',
+           'true_model', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'pursued_projections', 'lessons', 'teach']
 
-# %% ../nbs/07_pursuit.ipynb #bed2b46f
+# %% ../nbs/07_pursuit.ipynb #30763cfb
 import math
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,15 @@ import numpy as np
 import torch
 from scipy import optimize, special
 
-from .theory import check_above, check_choice, check_counts, check_from
+from .models import Modular
+from modbook.theory import (
+    check_above,
+    check_arrays,
+    check_choice,
+    check_counts,
+    check_from,
+    check_generators,
+)
 
 # %% ../nbs/07_pursuit.ipynb #3e878061
 def basin(snr: float, frequency: float) -> float:
@@ -847,7 +856,7 @@ def subset(rng: np.random.Generator, n: int, most: int) -> np.ndarray | slice:
     """At most `most` of n samples, in order."""
     return slice(None) if n <= most else np.sort(rng.choice(n, most, replace=False))
 
-# %% ../nbs/07_pursuit.ipynb #f5beafaa
+# %% ../nbs/07_pursuit.ipynb #9510f319
 def pursue(
     X: torch.Tensor,  # (n, m) inputs
     y: torch.Tensor,  # (n, d) targets
@@ -860,6 +869,7 @@ def pursue(
     values are not finite; outputs that do not vary get no modules.
     """
     check_data(X, y)
+    check_request(rng, settings)
     X, y = X.double(), y.double()
     centre, spread = y.mean(0), y.std(0, correction=0)
     spread = torch.where(spread > 1e-12 * y.abs().amax(0), spread, 0.0)
@@ -872,8 +882,20 @@ def pursue(
     return Pursuit(model, inputs, centre, spread, low, high, tuple(trace), starts)
 
 
+def check_request(rng: np.random.Generator, settings: Settings) -> None:
+    """Raise TypeError unless these are a generator and settings."""
+    check_generators(rng=rng)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a single generator, got {rng!r}")
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings must be Settings, got {settings!r}")
+
+
 def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
-    """Raise ValueError unless X is (n, m), y is (n, d), all finite, n at least 2."""
+    """Raise unless X is (n, m), y is (n, d), all finite numbers, n at least 2."""
+    for name, part in (("X", X), ("y", y)):
+        if not isinstance(part, torch.Tensor):
+            raise TypeError(f"{name} must be a tensor, got {part!r:.60}")
     if X.ndim != 2 or y.ndim != 2 or len(X) != len(y) or 0 in (*X.shape, *y.shape):
         shapes = f"{tuple(X.shape)} and {tuple(y.shape)}"
         raise ValueError(f"X and y must be (n, m) and (n, d), got {shapes}")
@@ -938,7 +960,7 @@ def finish(model: Model, X, y, settings: Settings) -> Model:
     model = widen(model, X, y, settings.most_modes)
     return prune(tune(refine(model, X, y, 5), 20))
 
-# %% ../nbs/07_pursuit.ipynb #43a1276a
+# %% ../nbs/07_pursuit.ipynb #23d8bbb8
 def true_model(
     X: torch.Tensor,
     y: torch.Tensor,
@@ -948,6 +970,10 @@ def true_model(
 ) -> Pursuit:
     """The oracle: the same model with given directions, only its priors tuned."""
     check_data(X, y)
+    check_request(rng, settings)
+    check_arrays(2, U=U)
+    if not np.isfinite(U).all() or U.shape[1] != X.shape[1] or not len(U):
+        raise ValueError(f"U must be finite and (k, {X.shape[1]}), got {U.shape}")
     X, y, kind = X.double(), y.double(), settings.kind
     centre, spread = y.mean(0), y.std(0, correction=0)
     inputs, axis = prepare(X, kind, settings.modes, rng)
@@ -1016,7 +1042,17 @@ def module_axis(found: Pursuit, X: torch.Tensor) -> torch.Tensor:
     """(n, k) what each module sees of (n, m) inputs: its z."""
     return see(found.model.kind, found.model.U, found.inputs(X.double())).T
 
-# %% ../nbs/07_pursuit.ipynb #eb6404ee
+# %% ../nbs/07_pursuit.ipynb #f67241f7
+def hand_out(found: Pursuit, K: int, rng: np.random.Generator) -> np.ndarray:
+    """(K, m, 1) projections for a network's modules: those found, in turn."""
+    check_counts(K=K)
+    u = found.directions
+    if not len(u):
+        u = rng.standard_normal((K, len(found.inputs.mean)))
+        u /= np.linalg.norm(u, axis=1, keepdims=True)
+    return u[np.arange(K) % len(u), :, None]
+
+
 def pursued_projections(
     X: np.ndarray,  # (n, m)
     y: np.ndarray,  # (n,) or (n, d)
@@ -1024,11 +1060,64 @@ def pursued_projections(
     rng: np.random.Generator,
     settings: Settings = Settings(),
 ) -> tuple[np.ndarray, Pursuit]:
-    """(K, m, 1) starts for a network's modules, and what the pursuit found."""
+    """(K, m, 1) starts for a network's modules, and what the pursuit found.
+
+    ValueError or TypeError names what is wrong with an argument.
+    """
     check_counts(K=K)
-    X, y = (torch.as_tensor(np.asarray(part, dtype=float)) for part in (X, y))
+    check_arrays(2, X=X)
+    check_arrays(1 if np.ndim(y) == 1 else 2, y=y)
+    X, y = (torch.as_tensor(part.astype(float)) for part in (X, y))
     found = pursue(X, y.reshape(len(y), -1), rng, settings)
-    U = rng.standard_normal((K, X.shape[1]))
-    U /= np.linalg.norm(U, axis=1, keepdims=True)
-    U[: len(found.directions)] = found.directions[:K]
-    return U[..., None], found
+    return hand_out(found, K, rng), found
+
+# %% ../nbs/07_pursuit.ipynb #f3ea818e
+def lessons(found: Pursuit, X: torch.Tensor, K: int) -> torch.Tensor:
+    """(K, n, d): what each of K modules is to say at (n, m) inputs.
+
+    Their sum over sqrt(K) is what the pursuit predicts, up to a part that is linear in
+    the inputs and in none of the z; zero if nothing was found.
+    """
+    check_counts(K=K)
+    k, z = len(found.directions), module_axis(found, X)
+    if not k:
+        return z.new_zeros(K, len(X), len(found.centre))
+    values = torch.stack([module_function(found, j, z[:, j])[0] for j in range(k)])
+    rest = predict(found, X) - values.sum(0)
+    basis = torch.cat([torch.ones_like(z[:, :1]), z], 1)
+    slopes = torch.linalg.lstsq(basis, rest).solution  # (1 + k, d)
+    values = values + z.T[..., None] * slopes[1:, None]
+    taught = torch.arange(K) % k
+    copies = torch.bincount(taught, minlength=k).double()[taught]
+    share = values[taught] / copies.to(values.device)[:, None, None]
+    return K**0.5 * (share + slopes[0] / K)
+
+
+def teach(
+    model: Modular,  # of R replicas
+    X: torch.Tensor,  # (R, n, m)
+    values: torch.Tensor,  # (R, K, n, d) what each module is to say
+    steps: int,
+    rate: float = 0.01,
+) -> torch.Tensor:  # (R,) mean squared errors after the last step
+    """Train each module's network on its own values; the projections stay.
+
+    Adam, at a rate that falls to zero. The replicas and modules do not meet.
+    """
+    check_counts(steps=steps)
+    check_above(0, rate=rate)
+    weights = list(model.networks.parameters())
+    with torch.no_grad():
+        Z = model.project(X)
+    optimiser = torch.optim.Adam(weights, lr=rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
+    for _ in range(steps):
+        errors = (model.networks(Z) - values).square().mean((2, 3))
+        gradients = torch.autograd.grad(errors.sum(), weights)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        optimiser.step()
+        schedule.step()
+    optimiser.zero_grad()
+    with torch.no_grad():
+        return (model.networks(Z) - values).square().mean((1, 2, 3))

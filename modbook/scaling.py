@@ -17,7 +17,7 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2', 'claim_fit',
            'claim_figure4a', 'claim_growth', 'claim_figure8', 'claim_e3', 'run_cost']
 
-# %% ../nbs/14_scaling.ipynb #a014a405
+# %% ../nbs/14_scaling.ipynb #51e7936b
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,8 +29,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 from modbook.experiments import (
-    METHODS,
     MODULES_PER_K,
+    NAMES,
     NINE,
     NOT_YET,
     PAPER_N,
@@ -645,7 +645,7 @@ def search_table(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame
     columns = [*keys, "samples", "log_n", "censored", "variance", "evaluations"]
     return pd.DataFrame(lines, columns=columns)
 
-# %% ../nbs/14_scaling.ipynb #41421bc1
+# %% ../nbs/14_scaling.ipynb #addb2567
 def shorter(limit: float, m: tuple[int, ...], scale: str, **changes) -> SearchScale:
     """A scale of the sweep with its own seeds, searched up to a limit."""
     return SearchScale(replace(SCALES[scale], **changes), m, limit=limit)
@@ -665,17 +665,17 @@ class Figure4a(SearchExperiment):
     name: ClassVar[str] = "fig4a"
     scales: ClassVar[Mapping[str, SearchScale]] = FIGURE4A_SCALES
 
-    methods: str = "all"  # or some of METHODS, separated by commas
+    methods: str = "all"  # or some of NAMES, separated by commas
 
     def __post_init__(self):
         super().__post_init__()
         for method in self.method_names():
-            check_choice(("all", *METHODS), methods=method)
+            check_choice(("all", *NAMES), methods=method)
 
     def method_names(self) -> list[str]:
-        """The methods asked for, in the order of METHODS."""
+        """The methods asked for."""
         asked = [name.strip() for name in self.methods.split(",")]
-        return list(METHODS) if asked == ["all"] else asked
+        return list(NAMES) if asked == ["all"] else asked
 
     def grid(self) -> list[Cell]:
         """A trial at the first n for every search."""
@@ -858,7 +858,7 @@ def needs_fewer(found: Share, scale: str) -> str:
     as_ratio = Comparison(math.nan, 1 - found.high, 1 - found.low, found.pairs)
     return verdict(as_ratio, scale, 0.5)
 
-# %% ../nbs/14_scaling.ipynb #87dfb4dd
+# %% ../nbs/14_scaling.ipynb #421e1b59
 RIVALS = ("monolithic", "random")
 
 
@@ -869,9 +869,7 @@ def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFra
         if not {method, other} <= known:
             continue
         found = fewer(table, method, other)
-        lines.append(
-            (METHODS[method], METHODS[other], *found, needs_fewer(found, scale))
-        )
+        lines.append((NAMES[method], NAMES[other], *found, needs_fewer(found, scale)))
     columns = ["method", "against", "won", "pairs", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -882,7 +880,7 @@ def judge_figure4a(table: pd.DataFrame, scale: str) -> tuple[str, str]:
         return NOT_YET
     found = {other: fewer(table, "algorithm1", other) for other in RIVALS}
     text = ", ".join(
-        f"fewer samples than {METHODS[o]} in {s.won} of {s.pairs} searches"
+        f"fewer samples than {NAMES[o]} in {s.won} of {s.pairs} searches"
         for o, s in found.items()
     )
     return text, joint(needs_fewer(s, scale) for s in found.values())
@@ -901,7 +899,7 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     )
     return text, exponential(law, scale)
 
-# %% ../nbs/14_scaling.ipynb #061b42a7
+# %% ../nbs/14_scaling.ipynb #5ddbd3bf
 def sample_means(table: pd.DataFrame, keys=("method", "m")) -> pd.DataFrame:
     """Median samples with quartiles; infinite where that many are censored."""
     lines = []
@@ -916,7 +914,7 @@ def sample_means(table: pd.DataFrame, keys=("method", "m")) -> pd.DataFrame:
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     """Medians and quartiles as text."""
     table = means.drop(columns=["low", "high", "tried"])
-    table["method"] = table.method.map(lambda name: METHODS.get(name, name))
+    table["method"] = table.method.map(lambda name: NAMES.get(name, name))
 
     def number(v: float, most: float) -> str:
         return f"over {most:,.0f}" if v > most else f"{v:,.0f}"
