@@ -11,7 +11,7 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'one_protocol', 'newest_protocol', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question',
            'answer', 'sweep_claims']
 
-# %% ../nbs/13_experiments.ipynb #28b12274
+# %% ../nbs/13_experiments.ipynb #80091735
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .models import matching_width, modular_size, network_size
+from .models import matching_width, modular_size
 from .store import Reader, Store
 from .sweeps import choose_device, free_memory, plan, run_sweep
 from .theory import check_above, check_choice, check_counts, check_flags
@@ -246,7 +246,7 @@ def read_parameters(settings: type, variables: Mapping[str, object]):
     check_parameters(variables, declared)
     return settings(**{name: variables[name] for name in declared if name in variables})
 
-# %% ../nbs/13_experiments.ipynb #529e650d
+# %% ../nbs/13_experiments.ipynb #c9573d3f
 def plan_table(settings: Sweep) -> pd.DataFrame:
     """The methods of a sweep: what they are, how large, how many trials."""
     lines = {}
@@ -264,14 +264,10 @@ def plan_table(settings: Sweep) -> pd.DataFrame:
 
 def trial_line(trial: Trial) -> dict:
     """Size and training of a trial, for people."""
-    modular = trial.K is not None
-    size = (modular_size if modular else network_size)(
-        trial.m, *([trial.K] if modular else []), trial.width, trial.layers
-    )
     return dict(
-        modules=trial.K if modular else 1,
+        modules=trial.K or trial.ensemble,
         width=trial.width,
-        parameters=size,
+        parameters=trial.parameter_count(),
         iterations=trial.iterations,
     )
 
@@ -477,39 +473,15 @@ def calibrate(groups: list[list], seconds: float, device: str) -> float:
         return (long - short) / (long_estimate - short_estimate)
     return long / long_estimate
 
-# %% ../nbs/13_experiments.ipynb #7f5a220a
+# %% ../nbs/13_experiments.ipynb #dd7c9ca2
 def operations(trial) -> float:
     """Floating-point operations of a trial's training, NaN where it does not say."""
-    if hasattr(trial, "operations"):
-        return float(trial.operations())
-    if not hasattr(trial, "layers"):
-        return math.nan
-    total = 6.0 * trial_line(trial)["parameters"] * _samples(trial) * trial.iterations
-    if trial.rule is not None:
-        b = min(trial.rule.batch, trial.n)
-        kernel = b**2 * (12 * (trial.m + 1) + 26)
-        modules = trial.K * kernel + (1 if trial.rule.joint else trial.K) * b**3 / 3
-        total += trial.rule.steps * modules
-    return total
-
-
-def _samples(trial) -> int:
-    return getattr(trial, "batch", None) or trial.n
+    return float(trial.operations()) if hasattr(trial, "operations") else math.nan
 
 
 def memory(trial) -> float:
     """Bytes that training a trial holds, roughly; NaN where it does not say."""
-    if hasattr(trial, "memory"):
-        return float(trial.memory())
-    if not hasattr(trial, "layers"):
-        return math.nan
-    units = (trial.K or 1) * trial.width * (trial.layers - 1)
-    data = (trial.n + trial.n_test) * (trial.m + 1) * 12  # float64, and the copy
-    parameters = 4 * trial_line(trial)["parameters"]
-    width = 8 if trial.dtype == "float64" else 4
-    trained = width * (2 * _samples(trial) * units + parameters)
-    tested = width * 2 * trial.n_test * (trial.K or 1) * trial.width
-    return data + max(trained, tested)
+    return float(trial.memory()) if hasattr(trial, "memory") else math.nan
 
 # %% ../nbs/13_experiments.ipynb #2e5a93d9
 def costly_cells(settings: Experiment) -> list[Cell]:
@@ -532,7 +504,7 @@ def longest_path(search) -> list[int]:
         search.tell(0.0 if last else math.inf)
     return sizes
 
-# %% ../nbs/13_experiments.ipynb #42279d4e
+# %% ../nbs/13_experiments.ipynb #c041e74e
 def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     """What a run from nothing costs, by method, after a measurement of some `seconds`.
 
@@ -557,7 +529,7 @@ def cost_table(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
 def _cost_line(trials: list, seconds: float, device: str) -> dict:
     groups = plan(trials, free_memory(device))
     pace = calibrate(groups, seconds, device)
-    sizes = [trial_line(t)["parameters"] for t in trials if hasattr(t, "layers")]
+    sizes = [t.parameter_count() for t in trials if hasattr(t, "parameter_count")]
     return dict(
         trials=len(trials),
         smallest=min(sizes, default=math.nan),
