@@ -719,7 +719,7 @@ def run_sweep(
     rows.attrs.update(failed=drive.failed, left=left)
     return rows
 
-# %% ../nbs/12_sweeps.ipynb #f3e18688
+# %% ../nbs/12_sweeps.ipynb #e378d071
 class _Drive:
     """A store, workers, a screen and a limit of time: what a sweep needs besides."""
 
@@ -766,8 +766,8 @@ class _Drive:
         return self.executor.submit(free_memory, self.device).result()
 
     def missing(self, trials: Sequence[Job]) -> list[Job]:
-        stored = self.store.ids()
-        return [t for t in dict.fromkeys(trials) if t.id not in stored]
+        stored, asked = self.store.ids(), {trial.id: trial for trial in trials}
+        return [trial for id, trial in asked.items() if id not in stored]
 
 # %% ../nbs/12_sweeps.ipynb #25ba3621
 def _run(drive: _Drive, missing: list[Job], title: str = "") -> Progress:
