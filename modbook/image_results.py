@@ -43,7 +43,7 @@ from modbook.image_trials import (
 from .images import SOURCES, choose_source, source_name
 from .theory import check_choice
 
-# %% ../nbs/17_image_results.ipynb #3b5a90db
+# %% ../nbs/17_image_results.ipynb #495a6796
 @dataclass(frozen=True)
 class ImageScale:
     """How large an experiment on images is."""
@@ -72,8 +72,8 @@ IMAGE_SCALES = {
         k_table=6,
         n=50_000,
         seeds=5,
-        noise=(0.0, 1.0, 3.0, 10.0, 30.0),
-        noise_seeds=4,
+        noise=(0.0, 0.3, 1.0, 3.0, 10.0, 30.0),
+        noise_seeds=5,
         side=8,
         modules=8,
         width=128,
