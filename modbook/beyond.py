@@ -211,7 +211,7 @@ def claim_peers() -> tuple[str, str]:
     reached = count_verdicts(verdicts).reached.all()
     return "; ".join(parts), "reached" if reached else "not reached"
 
-# %% ../nbs/22_beyond.ipynb #8056c9b1
+# %% ../nbs/22_beyond.ipynb #707a0939
 def draw_complexity(table: pd.DataFrame) -> Figure:
     """Samples needed against m = k, with the span over tasks."""
     looks = {"pursuit": ("o-", "pursuit"), "oracle": ("s--", "true directions")}
@@ -238,9 +238,10 @@ def draw_peers(rows: pd.DataFrame) -> Figure:
     table = table.sort_index(level="kind", sort_remaining=False)
     best = table.drop(columns=list(NO_PEERS[1:]), errors="ignore").min(axis=1)
     relative = table.div(best, axis=0)
-    order = relative.median().sort_values().index
-    relative = relative[[OURS, *[name for name in order if name not in NO_PEERS],
-                         *[name for name in NO_PEERS[1:] if name in order]]]  # fmt: skip
+    order = list(relative.median().sort_values().index)
+    peers = [name for name in order if name not in NO_PEERS]
+    apart = [name for name in NO_PEERS[1:] if name in order]
+    relative = relative[[OURS, *peers, *apart]]
     tasks = [f"{task} ({least:.2g})" for (_, task), least in best.items()]
     figure, axes = plt.subplots(
         figsize=(9, 0.34 * len(tasks) + 2), layout="constrained"
@@ -259,9 +260,6 @@ def draw_peers(rows: pd.DataFrame) -> Figure:
     kinds = table.index.get_level_values("kind")
     for line in np.flatnonzero(kinds[1:] != kinds[:-1]):
         axes.axhline(line + 0.5, color="black", linewidth=2)
-    axes.axvline(
-        len(relative.columns) - 0.5 - sum(n in order for n in NO_PEERS[1:]),
-        color="black",
-    )
+    axes.axvline(len(peers) + 0.5, color="black")
     axes.set_ylabel("task (error of the best, over the variance)")
     return figure
