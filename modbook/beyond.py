@@ -2,10 +2,10 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'MULTIPLE', 'OURS', 'NO_PEERS', 'LEVEL',
-           'PursuitTrial', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'complexity_table',
-           'judge_peers', 'draw_complexity', 'draw_peers']
+           'SHARES', 'PursuitTrial', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed',
+           'complexity_table', 'judge_peers', 'count_verdicts', 'claim_peers', 'draw_complexity', 'draw_peers']
 
-# %% ../nbs/22_beyond.ipynb #a4e64b60
+# %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
 import time
 from dataclasses import asdict, dataclass
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from .experiments import NOT_YET, results_folder
 from modbook.pursuit import (
     Pursuit,
     Settings,
@@ -162,7 +163,7 @@ def complexity_table(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line | dict(multiple=np.median(each) / free))
     return pd.DataFrame(lines)
 
-# %% ../nbs/22_beyond.ipynb #4fd09202
+# %% ../nbs/22_beyond.ipynb #dc9a947f
 OURS = "ModularRegressor"
 NO_PEERS = (OURS, "modules only", "oracle")
 LEVEL = 1.1
@@ -180,7 +181,37 @@ def judge_peers(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line | dict(its_error=peers.min(), ratio=ratio, result=word))
     return pd.DataFrame(lines)
 
-# %% ../nbs/22_beyond.ipynb #aa634d3e
+
+SHARES = {"modular": 0.9, "other": 1.0}  # of tasks not behind, asked for
+
+
+def count_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Tasks of each kind: how many are best, level and behind, and what was asked."""
+    words = ["best", "level", "behind"]
+    counts = pd.crosstab(verdicts.kind, verdicts.result).reindex(
+        columns=words, fill_value=0
+    )
+    shares = 1 - counts.behind / counts.sum(1)
+    asked = pd.Series(SHARES).reindex(counts.index)
+    return counts.assign(share=shares, asked=asked, reached=shares >= asked)
+
+
+def claim_peers() -> tuple[str, str]:
+    """What the recorded rows say against the peers, and whether it was reached."""
+    path = results_folder() / "peers" / "rows.csv"
+    if not path.exists():
+        return NOT_YET
+    verdicts = judge_peers(pd.read_csv(path))
+    parts = [
+        f"{one.best} best, {one.level} level, {one.behind} behind on {kind} tasks"
+        for kind, one in count_verdicts(verdicts).iterrows()
+    ]
+    worst = verdicts.loc[verdicts.ratio.idxmax()]
+    parts.append(f"at worst {worst.ratio:.1f} times the best ({worst.task})")
+    reached = count_verdicts(verdicts).reached.all()
+    return "; ".join(parts), "reached" if reached else "not reached"
+
+# %% ../nbs/22_beyond.ipynb #707a0939
 def draw_complexity(table: pd.DataFrame) -> Figure:
     """Samples needed against m = k, with the span over tasks."""
     looks = {"pursuit": ("o-", "pursuit"), "oracle": ("s--", "true directions")}
@@ -202,19 +233,33 @@ def draw_complexity(table: pd.DataFrame) -> Figure:
 
 
 def draw_peers(rows: pd.DataFrame) -> Figure:
-    """Errors of all methods on all tasks."""
-    table = rows.groupby(["task", "method"], sort=False).nmse.median().unstack()
-    order = [OURS, *[name for name in table.columns if name != OURS]]
-    marks = dict(zip(order, "oxsdv^P*<>", strict=False))
+    """Each method's error over the best one's of that task: dark is bad."""
+    table = rows.groupby(["kind", "task", "method"], sort=False).nmse.median().unstack()
+    table = table.sort_index(level="kind", sort_remaining=False)
+    best = table.drop(columns=list(NO_PEERS[1:]), errors="ignore").min(axis=1)
+    relative = table.div(best, axis=0)
+    order = list(relative.median().sort_values().index)
+    peers = [name for name in order if name not in NO_PEERS]
+    apart = [name for name in NO_PEERS[1:] if name in order]
+    relative = relative[[OURS, *peers, *apart]]
+    tasks = [f"{task} ({least:.2g})" for (_, task), least in best.items()]
     figure, axes = plt.subplots(
-        figsize=(7.5, 0.33 * len(table) + 1.6), layout="constrained"
+        figsize=(9, 0.34 * len(tasks) + 2), layout="constrained"
     )
-    for method in order:
-        own = dict(color="black", zorder=3) if method == OURS else dict(alpha=0.8)
-        axes.plot(table[method], table.index, marks[method], label=method, ms=6, **own)
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    axes.grid(axis="y", linewidth=0.4)
-    axes.set_xlabel("test error / variance of the target")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    shade = np.log10(relative.to_numpy().clip(1, 100))
+    axes.imshow(np.nan_to_num(shade), cmap="Greys", vmin=0, vmax=2.2, aspect="auto")
+    for (i, j), value in np.ndenumerate(relative.to_numpy()):
+        words = "" if np.isnan(value) else f"{value:.2g}" if value < 99 else "> 99"
+        dark, bold = shade[i, j] > 1.1, value == 1
+        look = dict(color="white" if dark else "black", ha="center", va="center")
+        axes.text(j, i, words, weight="bold" if bold else "normal", size=8, **look)
+    axes.set_xticks(
+        range(len(relative.columns)), relative.columns, rotation=40, ha="right"
+    )
+    axes.set_yticks(range(len(tasks)), tasks)
+    kinds = table.index.get_level_values("kind")
+    for line in np.flatnonzero(kinds[1:] != kinds[:-1]):
+        axes.axhline(line + 0.5, color="black", linewidth=2)
+    axes.axvline(len(peers) + 0.5, color="black")
+    axes.set_ylabel("task (error of the best, over the variance)")
     return figure

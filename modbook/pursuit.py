@@ -53,7 +53,7 @@ def free_parameters(m: int, k: int, tau: int) -> int:
     check_counts(m=m, k=k, tau=tau)
     return k * (m - 1 + 3 * tau)
 
-# %% ../nbs/07_pursuit.ipynb #b44e6f25
+# %% ../nbs/07_pursuit.ipynb #71eae390
 @dataclass(frozen=True)
 class Whitening:
     """z = (x - mean) @ to, with a covariance near the identity."""
@@ -79,7 +79,7 @@ def whiten(X: torch.Tensor, alike: bool = False) -> Whitening:
     centred = centred[:, varies] / deviation[varies]
     shrink = (centred.shape[1] / (n + centred.shape[1])) ** 2
     values, vectors = torch.linalg.eigh(centred.T @ centred / n)
-    kept = values > 1e-8 * values.max()
+    kept = values > 1e-8 * values[-1:]  # ascending, and none if nothing varies
     root = vectors[:, kept] / (values[kept] * (1 - shrink) + shrink).sqrt()
     to = torch.zeros(X.shape[1], root.shape[1], dtype=X.dtype, device=X.device)
     to[varies] = root / deviation[varies, None]
@@ -250,7 +250,7 @@ def settle(kind: str, U: torch.Tensor) -> torch.Tensor:
     """Directions back to unit length; centres stay as they are."""
     return U / U.norm(dim=1, keepdim=True) if kind == "linear" else U
 
-# %% ../nbs/07_pursuit.ipynb #213f6628
+# %% ../nbs/07_pursuit.ipynb #22ce3b71
 CHUNK = 100_000_000  # bytes of features at once
 
 
@@ -276,7 +276,7 @@ class Moments:
 
 def design(kind: str, axis: Axis, U: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
     """(n, p) features: one, the inputs, and each module's waves."""
-    parts = [torch.ones_like(X[:, :1]), X]
+    parts = [X.new_ones(len(X), 1), X]
     parts += [waves(axis, axis.squash(z)) for z in see(kind, U, X)]
     return torch.cat(parts, 1)
 
