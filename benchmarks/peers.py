@@ -14,7 +14,7 @@ the variance of the target. Rows go to results/peers/rows.csv; those that are th
 not run again. A peer that is not installed is left out, and named.
 
 Seeds count from 3000: those below were seen while benchmark and estimator were written.
-results/peers/first.csv has what 1000 and 1001 said before the estimator's fallback changed.
+results/peers/first.csv: seeds 1000 and 1001, before the estimator's fallback changed.
 """
 
 import os

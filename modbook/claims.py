@@ -134,7 +134,7 @@ def judge_beyond() -> tuple[str, str]:
 
     return claim_peers()
 
-# %% ../nbs/19_claims.ipynb #5e37f710
+# %% ../nbs/19_claims.ipynb #1606cd1f
 SWEEP = "papermill nbs/sweep.ipynb -p m 8"
 VERIFICATION = "papermill nbs/theory_verification.ipynb"
 FIGURE4A = "papermill nbs/fig4a_sample_complexity.ipynb"
@@ -291,7 +291,7 @@ CLAIMS = [
     Claim(
         "beyond: the pursuit and its peers",
         "not in it; asked for: best or level on 9 of 10 modular tasks, level on others",
-        "python benchmarks/peers.py 3",
+        "python benchmarks/peers.py 1",
         judge_beyond,
     ),
 ]

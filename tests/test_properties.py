@@ -542,7 +542,7 @@ exempt(
     """
     against_published agrees angles answers ask best_scale by_rule choice_table closer
     describe difference draw_module embed exceeds family judge_claimed judge_closer
-    kept_directions module_curve plan_directions published_module small_trial
+    kept_directions module_curve own_words plan_directions published_module small_trial
     split_modules start_of trace_summary traces weakest without_modules""",
 )
 exempt("scaling", RECORD, "SearchScale SettingsScale Trends")
@@ -575,15 +575,16 @@ exempt(
     "beyond",
     TABLES,
     """
-    complexity_table draw_complexity draw_peers judge_peers judge_targets""",
+    complexity_table count_verdicts draw_complexity draw_peers judge_peers
+    judge_targets""",
 )
 exempt("estimator", RECORD, "ModuleFunction Modules Smooth Trees")
 exempt(
     "estimator",
     INSIDE,
     """
-    cross_validate draw_modules fit_modules fit_smooth fit_trees left_over matern
-    pack unpack warn_about""",
+    cross_validate draw_modules factorise fit_modules fit_smooth fit_trees gaussian
+    left_over matern pack squares tune_smooth unpack values warn_about""",
 )
 exempt(
     "figures",
