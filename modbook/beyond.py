@@ -163,7 +163,7 @@ def complexity_table(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line | dict(multiple=np.median(each) / free))
     return pd.DataFrame(lines)
 
-# %% ../nbs/22_beyond.ipynb #dc9a947f
+# %% ../nbs/22_beyond.ipynb #6fb55ebe
 OURS = "ModularRegressor"
 NO_PEERS = (OURS, "modules only", "oracle")
 LEVEL = 1.1
@@ -191,7 +191,7 @@ def count_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
     counts = pd.crosstab(verdicts.kind, verdicts.result).reindex(
         columns=words, fill_value=0
     )
-    shares = 1 - counts.behind / counts.sum(1)
+    shares = 1 - counts.behind / counts.sum(axis=1)
     asked = pd.Series(SHARES).reindex(counts.index)
     return counts.assign(share=shares, asked=asked, reached=shares >= asked)
 

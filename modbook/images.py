@@ -31,7 +31,7 @@ from modbook.theory import (
     check_generators,
 )
 
-# %% ../nbs/03_images.ipynb #7fb42216
+# %% ../nbs/03_images.ipynb #99cebd6d
 CLASSES = 10
 
 
@@ -53,7 +53,7 @@ class Images:
 
     @property
     def size(self) -> int:
-        """Numbers in one image: channels times side times side."""
+        """How many numbers an image has, channels times side times side."""
         return int(np.prod(self.pixels.shape[1:]))
 
 # %% ../nbs/03_images.ipynb #6f7bff5d
