@@ -21,7 +21,7 @@ import pandas as pd
 
 from .directions import DIRECTIONS
 from modbook.experiments import (
-    METHODS,
+    NAMES,
     SCALES,
     Experiment,
     State,
@@ -511,7 +511,7 @@ COMMANDS = {
 
 def list_names() -> int:
     """Print what can be asked for."""
-    named = dict(experiments=EXPERIMENTS, scales=SCALES, methods=METHODS)
+    named = dict(experiments=EXPERIMENTS, scales=SCALES, methods=NAMES)
     for name, names in named.items():
         print(f"{name}: {', '.join(names)}")
     return 0
