@@ -2,16 +2,16 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_FIGURE3', 'SWEEP', 'VERIFICATION', 'FIGURE4A', 'CLAIMS', 'Claim', 'from_sweep', 'deviations',
-           'judge_theorem1', 'judge_theorem2', 'judge_figure1', 'judge_figure3', 'judge_independence', 'judge_beyond',
-           'claims_table']
+           'judge_theorem1', 'judge_theorem2', 'judge_figure1', 'judge_figure3', 'judge_independence', 'claims_table']
 
-# %% ../nbs/19_claims.ipynb #835e3573
+# %% ../nbs/19_claims.ipynb #7fe3d5d0
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from .beyond import claim_peers
 from .directions import judge_claimed, judge_closer
 from modbook.experiments import (
     NOT_YET,
@@ -127,14 +127,7 @@ def judge_independence() -> tuple[str, str]:
     ours = f"in theory {low:.0f} samples at m = 2, {high:.0f} at m = 9 (loss 0.5)"
     return ours, "[Re]" if high <= low else "[not Re]"
 
-# %% ../nbs/19_claims.ipynb #743cbc69
-def judge_beyond() -> tuple[str, str]:
-    """The estimator and its peers, by the rule of `modbook.beyond`."""
-    from modbook.beyond import claim_peers  # the one chapter that comes later
-
-    return claim_peers()
-
-# %% ../nbs/19_claims.ipynb #1606cd1f
+# %% ../nbs/19_claims.ipynb #326a0cca
 SWEEP = "papermill nbs/sweep.ipynb -p m 8"
 VERIFICATION = "papermill nbs/theory_verification.ipynb"
 FIGURE4A = "papermill nbs/fig4a_sample_complexity.ipynb"
@@ -292,7 +285,7 @@ CLAIMS = [
         "beyond: the pursuit and its peers",
         "not in it; asked for: best or level on 9 of 10 modular tasks, level on others",
         "python benchmarks/peers.py 1",
-        judge_beyond,
+        claim_peers,
     ),
 ]
 
