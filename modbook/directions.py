@@ -623,7 +623,7 @@ def closer(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["figure", "claim", "method", "difference", "low", "high", "tasks"]
     return pd.DataFrame(lines, columns=[*columns, "verdict"])
 
-# %% ../nbs/15_directions.ipynb #ac398747
+# %% ../nbs/15_directions.ipynb #ad757970
 PUBLISHED_FIG5 = {  # similarity before and after training
     "random": (0.536, 0.577),
     "algorithm1": (0.555, 0.628),
@@ -631,12 +631,17 @@ PUBLISHED_FIG5 = {  # similarity before and after training
 
 
 def agrees(values: pd.Series, published: float, error: float) -> tuple[Comparison, str]:
-    """The mean of values with its interval, and whether it meets a published one."""
+    """The mean of values with its interval, and whether it meets a published one.
+
+    Values are above 0: a mean whose interval reaches 0 decides nothing.
+    """
     if len(values) < 2:
         return Comparison(values.mean(), -np.inf, np.inf, len(values)), "undecided"
     half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
     centre = values.mean()
     found = Comparison(centre, centre - half, centre + half, len(values))
+    if found.low <= 0:
+        return found, "undecided"
     return found, "agrees" if abs(centre - published) <= half + error else "differs"
 
 

@@ -248,7 +248,7 @@ def constants_beside_paper(table: pd.DataFrame) -> Figure:
             axes.set_xticks([0, 1], ["ours", "paper"])
     return figure
 
-# %% ../nbs/18_figures.ipynb #3d0a13ef
+# %% ../nbs/18_figures.ipynb #b806a6d4
 def settings_ratios(tables: dict[str, pd.DataFrame]) -> Figure:
     """Loss of each setting over that of the paper's choice, a panel a search."""
     rows = max(map(len, tables.values()))
@@ -261,7 +261,7 @@ def settings_ratios(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.axvline(1, color="0.4", linewidth=0.8)
             names = [f"{'▶ ' * r.chosen}{r.setting}" for r in table.itertuples()]
             axes.set_yticks(y, names, fontsize=8)
-            axes.set_title(title)
+            axes.set(title=title, xscale="log")
             axes.set_xlabel("test loss / that of the paper's choice")
     return figure
 
@@ -285,6 +285,8 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
             axes.legend(fontsize=8)
         panels[0].set_xlabel("learning rate")
         panels[0].set_ylabel("samples needed (median)")
+        panels[0].yaxis.set_major_formatter("{x:g}")
+        panels[0].yaxis.set_minor_formatter("{x:g}")
     return figure
 
 # %% ../nbs/18_figures.ipynb #04639390
