@@ -4,7 +4,7 @@
 __all__ = ['PUBLISHED_FIGURE3', 'SWEEP', 'VERIFICATION', 'FIGURE4A', 'CLAIMS', 'Claim', 'from_sweep', 'deviations',
            'judge_theorem1', 'judge_theorem2', 'judge_figure1', 'judge_figure3', 'judge_independence', 'claims_table']
 
-# %% ../nbs/19_claims.ipynb #7fe3d5d0
+# %% ../nbs/19_claims.ipynb #830e3e2c
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from modbook.image_results import (
     judge_table4,
 )
 from modbook.scaling import (
+    claim_algorithm2,
     claim_e3,
     claim_figure2,
     claim_figure4a,
@@ -127,7 +128,7 @@ def judge_independence() -> tuple[str, str]:
     ours = f"in theory {low:.0f} samples at m = 2, {high:.0f} at m = 9 (loss 0.5)"
     return ours, "[Re]" if high <= low else "[not Re]"
 
-# %% ../nbs/19_claims.ipynb #326a0cca
+# %% ../nbs/19_claims.ipynb #a56b3b8e
 SWEEP = "papermill nbs/sweep.ipynb -p m 8"
 VERIFICATION = "papermill nbs/theory_verification.ipynb"
 FIGURE4A = "papermill nbs/fig4a_sample_complexity.ipynb"
@@ -140,7 +141,12 @@ CLAIMS = [
         SWEEP,
         from_sweep("a learned start beats a random one"),
     ),
-    Claim("Algorithm 2", "sample complexity by binary search"),
+    Claim(
+        "Algorithm 2",
+        "sample complexity by binary search",
+        "papermill nbs/fig4a_sample_complexity.ipynb",
+        claim_algorithm2,
+    ),
     Claim(
         "Figure 1",
         "the linear model: no training loss beyond p = n, where test loss peaks",

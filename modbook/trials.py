@@ -77,7 +77,7 @@ class Rule(Descent):
 
 HANDED = ("unit", "raw", "kernel")
 
-# %% ../nbs/09_trials.ipynb #d3ed5297
+# %% ../nbs/09_trials.ipynb #da3bf00b
 STARTS = ("random", "algorithm1", "pursuit", "oracle")
 SEES = ("projection", "all")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -121,7 +121,7 @@ class Trial:
     def id(self) -> str:
         """A hash of the protocol and of all parameters that are not the default."""
         mine = {n: v for n, v in self.parameters().items() if v != DEFAULTS[n]}
-        text = SORTED({"protocol": PROTOCOL, **mine})
+        text = SORTED.encode({"protocol": PROTOCOL, **mine})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def parameters(self) -> dict:
@@ -162,7 +162,7 @@ class Trial:
 
 
 OWN = [f.name for f in fields(Trial) if f.name != "rule"]
-SORTED = json.JSONEncoder(sort_keys=True).encode
+SORTED = json.JSONEncoder(sort_keys=True)
 OF_RULE = {f.name: f"rule_{f.name}" for f in fields(Rule)}
 DEFAULTS = {f.name: f.default for f in fields(Trial)} | {
     OF_RULE[f.name]: f.default for f in fields(Rule)
