@@ -10,6 +10,8 @@ SHELL := bash
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The networks are small: threads would spend their time waiting for each other.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help sweep test book lint export lock clean
 
