@@ -301,6 +301,12 @@ def test_an_unknown_executor_is_refused(text):
         make_executor(text)
 
 
+@pytest.mark.parametrize("address", ["first", "tcp://first", "first:port", "a b:1"])
+def test_what_cannot_be_an_address_is_refused_at_once(address):
+    with pytest.raises(ValueError, match="address must be like tcp://HOST:8786"):
+        make_executor(f"dask:{address}")
+
+
 def test_without_dask_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match=r"modbook\[cluster\]"):

@@ -352,6 +352,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "sweeps.run_group": dict(group=JOBS, device=DEVICE),
     "sweeps.set_up_worker": dict(driver=a(object)),
     "sweeps.Pool": dict(workers=WORKERS),
+    "sweeps.check_address": dict(address=a(lambda: "tcp://first:8786")),
     "sweeps.Cluster": dict(address=a(lambda: "").but(None), workers=WORKERS),
     "sweeps.make_executor": dict(
         executor=choice("none", "process", "dask"), workers=WORKERS
