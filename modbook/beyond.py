@@ -85,10 +85,10 @@ class PursuitTrial:
         )
         return asdict(self) | measured | provenance()
 
-# %% ../nbs/22_beyond.ipynb #0e3dff04
+# %% ../nbs/22_beyond.ipynb #35bdc5c3
 SIZES = ((5, 1000), (8, 3000))
 LIMITS = {(5, 1000): 1.0, (8, 3000): 8.0}  # seconds
-TASKS = 12
+TASKS = range(100, 112)  # seeds
 
 
 def targets_grid() -> list[PursuitTrial]:
@@ -98,7 +98,7 @@ def targets_grid() -> list[PursuitTrial]:
         for m, n in SIZES
         for tau in (3, 5)
         for method in METHODS
-        for seed in range(TASKS)
+        for seed in TASKS
     ]
 
 

@@ -425,7 +425,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "pursuit.Settings": dict(
         **dict(modules=COUNT, kind=choice("linear", "distance"), quiet=POSITIVE),
         **dict(starts=COUNT_OR_NONE, most_starts=COUNT_OR_NONE, modes=COUNT),
-        **dict(most_modes=COUNT, scanned=COUNT, refined=COUNT),
+        **dict(most_modes=COUNT, scanned=COUNT, refined=COUNT, kept=COUNT),
     ),
     "pursuit.pursue": dict(
         X=tensor(9, 2), y=tensor(9, 1), rng=RNG, settings=a(Settings)
@@ -628,17 +628,17 @@ exempt(
     "pursuit",
     RECORD,
     """
-    Axis Model Moments Posterior Priors Pursuit Scene Whitening""",
+    Axis Model Moments Place Posterior Priors Pursuit Scene Whitening""",
 )
 exempt(
     "pursuit",
     INSIDE,
     """
-    add alone basin bin_index bin_sums binned block bounds build cap centres
-    check_data check_request chunks climb damped design distinct evidence_slopes finish
-    grow hand_out importance jacobian keep leave_one_out lessons likeness mean
+    add alone ascent basin bin_index bin_sums binned block bounds build cap centres
+    check_data check_request chunks climb climbs damped design distinct evidence_slopes finish
+    grow hand_out importance inverse_of_lower jacobian keep last leave_one_out lessons likeness mean
     module_axis module_function moments normal_equations posterior predict prepare price
-    prune refine rounds run scan scorer see settle solve spectrum subset tangent teach
+    prune refine rounds run scan scorer see settle simplify solve spectrum subset tangent teach
     tune variances wave_slopes waves whiten widen""",
 )
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
