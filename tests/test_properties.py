@@ -628,18 +628,18 @@ exempt(
     "pursuit",
     RECORD,
     """
-    Axis Model Moments Place Posterior Priors Pursuit Scene Whitening""",
+    Axis Model Moments Posterior Priors Pursuit Scene Whitening""",
 )
 exempt(
     "pursuit",
     INSIDE,
     """
     add alone ascent basin bin_index bin_sums binned block bounds build cap centres
-    check_data check_request chunks climb climbs damped design distinct evidence_slopes finish
-    grow hand_out importance inverse_of_lower jacobian keep last leave_one_out lessons likeness mean
-    module_axis module_function moments normal_equations posterior predict prepare price
-    prune refine rounds run scan scorer see settle simplify solve spectrum subset tangent teach
-    tune variances wave_slopes waves whiten widen""",
+    check_data check_request chunks climb climbs damped design distinct evidence_slopes
+    finish grow hand_out importance inverse_of_lower jacobian keep last leave_one_out
+    lessons likeness mean module_axis module_function moments normal_equations posterior
+    predict prepare price prune refine rounds run scan scorer see settle simplify solve
+    spectrum subset tangent teach tune variances wave_slopes waves whiten widen""",
 )
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
 exempt("pursuit", INSIDE, "free_parameters")
