@@ -7,11 +7,11 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean',
            'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Scene',
            'scorer', 'distinct', 'likeness', 'scan', 'alone', 'Place', 'ascent', 'last', 'climb', 'climbs', 'Settings',
-           'Pursuit', 'price', 'grow', 'importance', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_request',
-           'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
-           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset',
+           'pursue', 'check_request', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
+           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
-# %% ../nbs/07_pursuit.ipynb #6e0c0d78
+# %% ../nbs/07_pursuit.ipynb #21a04535
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ from modbook.theory import (
     check_arrays,
     check_choice,
     check_counts,
+    check_flags,
     check_from,
     check_generators,
 )
@@ -582,13 +583,13 @@ class Scene:
 
     @cached_property
     def features(self) -> torch.Tensor:
-        """(BINS, 1 + 2 D): one, and the waves at the centres."""
+        """One, and the waves at the centres; of shape (BINS, 1 + 2 D)."""
         waves_at = waves(self.axis, self.ticks)
         return torch.cat([torch.ones_like(waves_at[:, :1]), waves_at], 1)
 
     @cached_property
     def feature_slopes(self) -> torch.Tensor:
-        """(BINS, 2 D): how the waves change."""
+        """How the waves change there; of shape (BINS, 2 D)."""
         return wave_slopes(self.axis, self.ticks)
 
     @cached_property
@@ -769,7 +770,7 @@ def climbs(scene: Scene, V: torch.Tensor, widths: list[float]) -> list[Place]:
         alive = [order[i] for i in distinct(scene.kind, places, ALIVE, 0.97)]
     return [last(paths[i], 8) or found[i] for i in alive]
 
-# %% ../nbs/07_pursuit.ipynb #5f8dfa0a
+# %% ../nbs/07_pursuit.ipynb #d625b75c
 @dataclass(frozen=True)
 class Settings:
     """Of the pursuit; TypeError or ValueError names what is out of range."""
@@ -779,10 +780,11 @@ class Settings:
     starts: int | None = None  # random directions of a first scan; None: by dimension
     most_starts: int | None = None  # of a last scan
     kept: int = 8  # distinct directions that each window of a scan sends on
+    stretched: bool = True  # modules are offered waves that their priors rule out
     modes: int = 32  # frequencies of the first grid
     most_modes: int = 128  # and of the last
     scanned: int = 20_000  # samples that a scan looks at
-    refined: int = 200_000  # samples that directions are refined on
+    refined: int = 100_000  # samples that directions are refined on
     quiet: float = 1e-6  # noise variance, as a share of the targets', that ends it
 
     def __post_init__(self):
@@ -791,6 +793,7 @@ class Settings:
         )
         check_counts(**counts, scanned=self.scanned, refined=self.refined)
         check_counts(kept=self.kept)
+        check_flags(stretched=self.stretched)
         check_choice(KINDS, kind=self.kind)
         check_above(0, quiet=self.quiet)
         for name in ("starts", "most_starts"):
@@ -835,7 +838,7 @@ class Pursuit:
         """(d,) standard deviations of what no module explains, in units of y."""
         return (self.spread * math.sqrt(self.model.fit.variance)).cpu().numpy()
 
-# %% ../nbs/07_pursuit.ipynb #49735fce
+# %% ../nbs/07_pursuit.ipynb #3bd32a18
 def price(model: Model) -> float:
     """The evidence that a module has to gain."""
     return max(10.0, (model.r - 1) * math.log(model.data.n))
@@ -872,6 +875,28 @@ def importance(model: Model) -> np.ndarray:
         own, weights = block(model.axis, model.r, j), model.weights(j)
         sums.append((weights * (model.data.G[own, own] @ weights)).sum().item())
     return np.array(sums)
+
+
+def stretch(model: Model, X: torch.Tensor, y: torch.Tensor) -> Model:
+    """Let modules have waves that their priors rule out, where the evidence gains."""
+    larger = offer(model)
+    return model if larger is model else prune(tune(refine(larger, X, y, 6), 8))
+
+
+def offer(model: Model) -> Model:
+    """The best of some windows for each module; the same model if none gains."""
+    for j in range(len(model.U)):
+        tried = []
+        for window in WINDOWS:
+            width, tail = model.priors.width.copy(), model.priors.tail.copy()
+            width[j], tail[j] = math.log(window), TAIL
+            priors = replace(model.priors, width=width, tail=tail)
+            tried.append(solve(model.kind, model.axis, model.U, priors, model.data))
+        best = min(tried, key=lambda one: one.L)
+        if best.L < model.L:
+            best = tune(best, 6)
+            model = best if best.L < model.L - 10 else model
+    return model
 
 
 def prune(model: Model) -> Model:
@@ -972,7 +997,7 @@ def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
         if not torch.isfinite(part).all():
             raise ValueError(f"{name} must be finite, and holds NaN or infinite values")
 
-# %% ../nbs/07_pursuit.ipynb #b291f6ee
+# %% ../nbs/07_pursuit.ipynb #5ced03a7
 def run(
     X: torch.Tensor,
     y: torch.Tensor,
@@ -1011,6 +1036,11 @@ def rounds(
             found = [climb(scene, v, w, 6) for _, v, w in found]
         larger = grow(model, found, scene, X, y, settings.modules)
         if len(larger.U) == len(model.U):
+            if settings.stretched and now == starts and not central:
+                larger = stretch(model, X, y)
+                if larger is not model:
+                    model = larger
+                    continue
             now, central = (now * 4, False) if central else (now, True)
             continue
         model = prune(tune(refine(larger, X, y, 6), 8))
@@ -1023,6 +1053,8 @@ def rounds(
 
 def finish(model: Model, X, y, settings: Settings) -> Model:
     """Refine and tune to the end, on as fine a grid as pays."""
+    if settings.stretched and len(model.U) == settings.modules:
+        model = stretch(model, X, y)
     model = tune(refine(model, X, y, 20), 20)
     model = widen(model, X, y, settings.most_modes)
     return simplify(prune(tune(refine(model, X, y, 5), 20)), X, y, settings.quiet)
