@@ -4,13 +4,14 @@
 __all__ = ['KERNELS', 'TUNED', 'SOLVED', 'DEPTH', 'FORMS', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FORMAT', 'KINDS_OF_MODEL', 'Smooth',
            'squares', 'matern', 'gaussian', 'factorise', 'values', 'tune_smooth', 'fit_smooth', 'Trees', 'fit_trees',
            'cross_validate', 'Modules', 'left_over', 'fit_modules', 'ModuleFunction', 'ModularRegressor', 'warn_about',
-           'draw_modules', 'pack', 'unpack', 'save', 'load']
+           'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
 import math
 import warnings
 from dataclasses import dataclass, fields, replace
+from zipfile import BadZipFile
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -565,8 +566,7 @@ def save(estimator: ModularRegressor, path) -> None:
     about |= dict(cv_errors=estimator.cv_errors_, features=estimator.n_features_in_)
     about["names"] = list(getattr(estimator, "feature_names_in_", []))
     about["parameters"] = {
-        name: value if isinstance(value, (str, int, bool, type(None))) else None
-        for name, value in estimator.get_params().items()
+        name: plain(value) for name, value in estimator.get_params().items()
     }
     if estimator.form_ != "modules":
         for field in fields(estimator._model):
@@ -574,6 +574,12 @@ def save(estimator: ModularRegressor, path) -> None:
             arrays["other_" + field.name] = np.asarray(value)
     with open(path, "wb") as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
+
+
+def plain(value: object) -> str | int | float | bool | None:
+    """A parameter as JSON has it; a generator, or a device object, becomes None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (str, int, float, bool)) else None
 
 
 def load(path) -> ModularRegressor:
@@ -584,7 +590,7 @@ def load(path) -> ModularRegressor:
         about = json.loads(str(arrays.pop("about")))
         if about["format"] != FORMAT:
             raise KeyError(about["format"])
-    except (KeyError, ValueError, EOFError):
+    except (KeyError, ValueError, TypeError, EOFError, BadZipFile):
         raise ValueError(
             f"path: {path} is no estimator saved by this modbook"
         ) from None

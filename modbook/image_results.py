@@ -532,9 +532,14 @@ def image_claims(
 
 # %% ../nbs/17_image_results.ipynb #4ed9bae3
 def drop_with_k(rows: pd.DataFrame, method: str) -> Comparison:
-    """How much accuracy falls from the least to the largest k, a value a seed."""
+    """How much accuracy falls from the least to the largest k, a value a seed.
+
+    Unknown where there is one k alone.
+    """
     rows = rows[rows.method == method]
     by_k = rows.pivot_table("test_accuracy", "seed", "k")
+    if len(by_k.columns) < 2:
+        return interval(pd.Series(dtype=float))
     return interval(by_k[by_k.columns.min()] - by_k[by_k.columns.max()])
 
 

@@ -36,8 +36,8 @@ class SampleSearch:
 
     @property
     def censored(self) -> bool:
-        """Whether the search reached its limit without meeting epsilon."""
-        return self.c >= self.limit
+        """Whether the search ended, at its limit or budget, without meeting epsilon."""
+        return self.c >= self.limit or (self.budget < 1 and math.isinf(self.r))
 
     def ask(self) -> int | None:
         """The number of samples to try next; None when the search is over."""
