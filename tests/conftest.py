@@ -21,7 +21,7 @@ def book(tmp_path_factory) -> Path:
     """The folder of pages of the book, built once, from nothing, warnings as errors."""
     tree = copy_tree(tmp_path_factory.mktemp("book"))
     build = ("jupyter-book", "build", ".", "-W", "-n", "--keep-going")
-    run(*build, cwd=tree, timeout=900)
+    run(*build, cwd=tree, timeout=1800)
     return tree / "_build" / "html"
 
 
