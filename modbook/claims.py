@@ -230,7 +230,7 @@ CLAIMS = [
     Claim(
         "Table 2",
         "nonlinear task: 1.302, 0.555, 0.393 (monolithic, modular, ours)",
-        "papermill nbs/table2_nonlinear.ipynb -p seeds 10",
+        "papermill nbs/table2_nonlinear.ipynb -p seeds 20",
         lambda: judge_claimed("table2"),
     ),
     Claim(

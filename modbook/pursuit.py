@@ -935,7 +935,7 @@ def prepare(
 ) -> tuple[Whitening, Axis]:
     """The change of coordinates, and the axis that fits the range of the data."""
     inputs = whiten(X, alike=kind == "distance")
-    Z = inputs(X[:20_000])
+    Z = inputs(X[:: math.ceil(len(X) / 20_000)])  # data may be sorted
     u = rng.standard_normal((64, Z.shape[1]))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     z = see(kind, torch.as_tensor(u, device=X.device), Z)

@@ -275,8 +275,8 @@ def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
 def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     """Distance of each choice with its 95 % interval, and how often it beats others.
 
-    A choice is compared with tau 5 at its batch size, and with the full batch at its
-    tau, on the same draws of seeds.
+    A choice is compared with tau 5 at its batch size, with the full batch at its tau,
+    and with tau 5 and the full batch, on the same draws of seeds.
     """
     rows = rows.assign(batch=rows.batch.fillna(0).astype(int))
     drawn = {
@@ -291,11 +291,14 @@ def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
             *np.quantile(drawn[tau, batch], [0.025, 0.975]),
             (drawn[tau, batch] < drawn[5, batch]).mean() if tau != 5 else np.nan,
             (drawn[tau, batch] < drawn[tau, 0]).mean() if batch else np.nan,
+            (drawn[tau, batch] < drawn[5, 0]).mean()
+            if (tau, batch) != (5, 0)
+            else np.nan,
         )
         for (tau, batch), some in rows.groupby(["tau", "batch"])
     ]
     columns = ["tau", "batch", "distance", "low", "high"]
-    columns += ["beats tau 5", "beats full batch"]
+    columns += ["beats tau 5", "beats full batch", "beats both"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -310,20 +313,20 @@ def calibration_points(rows: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def clearly_better(table: pd.DataFrame) -> pd.DataFrame:
-    """The choices that rule out tau 5."""
-    return table[table["beats tau 5"] >= 0.95]
+def clearly_better(table: pd.DataFrame, what: str = "tau 5") -> pd.DataFrame:
+    """The choices that rule out tau 5; or the `full batch`, or `both`."""
+    return table[table[f"beats {what}"] >= 0.95]
 
 
 def judge_calibration(table: pd.DataFrame) -> str:
     """The nearest choice, and whether tau 5 with the full batch stays."""
     named = lambda row: choice(int(row.tau), int(row.batch) or None)  # noqa: E731
     best = table.loc[table.distance.idxmin()]
-    rivals = [named(row) for row in clearly_better(table).itertuples()]
-    verdict = "tau stays at 5: nothing is clearly nearer"
-    if rivals:
-        verdict = f"clearly nearer than tau 5: {', '.join(rivals)}"
-    return f"nearest: {named(best)}, distance {best.distance:.3f}; {verdict}"
+    said = [f"nearest: {named(best)}, distance {best.distance:.3f}"]
+    for what, name in (("tau 5", "tau 5"), ("both", "tau 5 with the full batch")):
+        rivals = [named(row) for row in clearly_better(table, what).itertuples()]
+        said.append(f"clearly nearer than {name}: {', '.join(rivals) or 'nothing'}")
+    return "; ".join(said)
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
 def interval(logs: np.ndarray) -> Comparison:
@@ -618,13 +621,15 @@ def label_searches(cells: list[Cell], rows: pd.DataFrame, scale: str) -> pd.Data
     return labelled.drop(columns="template")
 
 # %% ../nbs/14_scaling.ipynb #9ecdb2c7
-def replay(search: SampleSearch, losses: Mapping[int, float]) -> bool:
-    """Tell a search the losses it asks for; False if one is missing."""
+def replay(search: SampleSearch, losses: Mapping[int, float]) -> int:
+    """Tell a search the losses it asks for: how many, or 0 if one is missing."""
+    told = 0
     while (n := search.ask()) is not None:
         if n not in losses:
-            return False
+            return 0
         search.tell(losses[n])
-    return True
+        told += 1
+    return told
 
 
 def search_table(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame:
@@ -637,11 +642,11 @@ def search_table(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame
     keys = ["method", "architecture", "m", "seed"]
     for key, some in rows[rows.tau == settings.tau].groupby(keys, sort=False):
         search = settings.search()
-        if replay(search, dict(zip(some.n, some.test_loss, strict=True))):
+        if told := replay(search, dict(zip(some.n, some.test_loss, strict=True))):
             log2 = search.l if search.censored else search.c
             variance = (some.test_loss / some.test_nmse).median()
             found = (search.samples, log2 * math.log(2), search.censored, variance)
-            lines.append((*key, *found, len(some)))
+            lines.append((*key, *found, told))
     columns = [*keys, "samples", "log_n", "censored", "variance", "evaluations"]
     return pd.DataFrame(lines, columns=columns)
 
