@@ -1003,7 +1003,7 @@ class SettingsScale:
 
 E3_SCALES = {
     "smoke": SettingsScale((2,), (8, 3), 2, 100, 20, 1000, False, 0.01),
-    "laptop": SettingsScale((3,), (8, 3), 5, 1000, 1000, 10_000, False),
+    "laptop": SettingsScale((3,), (8, 3), 5, 1000, 1000, 10_000, True),
     "paper": SettingsScale((3, 5, 7), (8, 3), 5, 1000, 1000, 10_000, True),
 }
 
@@ -1105,11 +1105,14 @@ def settings_table(rows: pd.DataFrame, search: str) -> pd.DataFrame:
 def judge_settings(table: pd.DataFrame, scale: str) -> tuple[str, str]:
     """Whether the paper's choice wins, from one search's table."""
     place = int(np.flatnonzero(table.chosen)[0]) + 1
-    better = table[table.high < 1]
-    best = table.iloc[0]
-    text = f"the paper's choice comes {place} of {len(table)}; best: {best.setting}"
-    word = "undecided" if better.empty else "does not hold"
-    word = "holds" if place == 1 else word
+    others, best = table[~table.chosen], table.iloc[0]
+    beaten, better = (others.low > 1).sum(), (others.high < 1).sum()
+    text = (
+        f"the paper's choice comes {place} of {len(table)}, clearly ahead of {beaten}, "
+        f"clearly behind {better}; best: {best.setting}"
+    )
+    word = "holds" if beaten == len(others) else "undecided"
+    word = "does not hold" if better else word
     if scale != "paper":
         return text, f"indicative: {word}"
     return text, {"holds": "[Re]", "does not hold": "[not Re]"}.get(word, word)
