@@ -30,6 +30,7 @@ from modbook.experiments import (
     known_cells,
     label,
     record,
+    record_costs,
     run_experiment,
     state_of,
 )
@@ -158,7 +159,9 @@ def _add_run(commands) -> None:
 
 def _add_record(parser) -> None:
     parser.add_argument(
-        "--record", action="store_true", help="write the rows to results/"
+        "--record",
+        action="store_true",
+        help="write the rows to results/; of a dry run: the cost of recorded rows",
     )
     _add_replace(parser)
 
@@ -235,6 +238,9 @@ def run_command(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in names}
     settings = parse_settings(arguments.experiment, arguments.pairs, **given)
     if arguments.dry_run:
+        if arguments.record:
+            print(f"recorded in {record_costs(settings)}")
+            return 0
         return print_costs(settings)
     with on_executor(arguments.executor, arguments.workers):
         table = run_experiment(settings)

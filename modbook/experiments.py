@@ -8,8 +8,8 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'run_experiment', 'own_settings', 'check_table', 'summarise', 'readable', 'origins', 'reach', 'known_cells',
            'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative', 'calibrate',
            'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rows_path', 'rank',
-           'one_protocol', 'newest_protocol', 'record', 'recorded', 'Comparison', 'compare', 'verdict', 'Question',
-           'answer', 'sweep_claims']
+           'one_protocol', 'newest_protocol', 'record', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs',
+           'costs_path', 'recorded_costs', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
@@ -24,7 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from .models import matching_width, modular_size
-from .store import Reader, Store
+from .store import Reader, Store, hardware
 from .sweeps import choose_device, free_memory, plan, run_sweep
 from .theory import check_above, check_choice, check_counts, check_flags
 from .trials import Rule, Trial
@@ -623,6 +623,86 @@ def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
         asked = ", ".join(f"{key}={value}" for key, value in where.items())
         raise LookupError(f"nothing is recorded for {name} with {asked}")
     return table.reset_index(drop=True)
+
+# %% ../nbs/13_experiments.ipynb #c13c0002
+def recorded_trials(settings: Experiment, rows: pd.DataFrame) -> dict[str, list]:
+    """The trials of recorded rows by method, as far as the grid still has them."""
+    check_settings(settings=settings)
+    check_table(["id", "n"], rows=rows)
+    searched = hasattr(settings, "search")
+    sizes = rows.n.unique().tolist() if searched else [None]
+    found, ids = {}, set(rows.id)
+    for cell in settings.grid():
+        for n in sizes:
+            trial = replace(cell.trial, n=n) if searched else cell.trial
+            if trial.id in ids:
+                found.setdefault(cell.method, {})[trial.id] = trial
+    return {method: list(trials.values()) for method, trials in found.items()}
+
+
+def compare_costs(
+    settings: Experiment, rows: pd.DataFrame, seconds: float = 1.0
+) -> pd.DataFrame:
+    """Core hours of recorded rows, predicted by a measurement and actual, by method.
+
+    Columns: scale, method, trials, operations, bytes (of the largest group that trains
+    together), predicted, actual, measured_on, trained_on.
+    """
+    check_above(0, seconds=seconds)
+    device, kept = choose_device(settings.device), rows.drop_duplicates("id")
+    asked, lines = recorded_trials(settings, rows), []
+    for method, trials in asked.items():
+        line = _cost_line(trials, seconds / len(asked), device)
+        own = kept[kept.id.isin([trial.id for trial in trials])]
+        lines.append(
+            dict(scale=settings.scale, method=method, trials=len(trials))
+            | dict(operations=line["operations"], bytes=line["bytes"])
+            | dict(predicted=line["core_hours"], actual=own.seconds.sum() / 3600)
+            | dict(measured_on=hardware(device))
+            | dict(trained_on="; ".join(sorted(own.hardware.unique())))
+        )
+    return pd.DataFrame(lines)
+
+# %% ../nbs/13_experiments.ipynb #c13c0003
+def record_costs(settings: Experiment, folder: Path | None = None) -> Path:
+    """Write the costs of an experiment's recorded rows to results/NAME/cost.csv.
+
+    Those of other scales are kept. LookupError if no rows are recorded.
+    """
+    check_settings(settings=settings)
+    rows = recorded(settings.name, folder, scale=settings.scale)
+    table, path = compare_costs(settings, rows), costs_path(settings.name, folder)
+    if path.exists():
+        old = pd.read_csv(path)
+        table = pd.concat([old[old.scale != settings.scale], table])
+    unfinished = path.with_suffix(".part")
+    table.to_csv(unfinished, index=False, float_format="%.6g")
+    unfinished.replace(path)
+    return path
+
+
+def costs_path(name: str, folder: Path | None = None) -> Path:
+    """Where the recorded costs of an experiment are."""
+    return rows_path(name, folder).with_name("cost.csv")
+
+
+def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataFrame:
+    """The recorded costs at a scale, summed over methods; empty if there are none."""
+    check_settings(settings=settings)
+    path = costs_path(settings.name, folder)
+    if not path.exists():
+        return pd.DataFrame()
+    table = pd.read_csv(path)
+    table = table[table.scale == settings.scale]
+    groups = table.groupby(["measured_on", "trained_on"], as_index=False)
+    columns = ["trials", "operations", "predicted", "actual"]
+    return (
+        groups[columns]
+        .sum()
+        .rename(
+            columns={name: f"{name}, core hours" for name in ("predicted", "actual")}
+        )
+    )
 
 # %% ../nbs/13_experiments.ipynb #ca63e65b
 class Comparison(NamedTuple):

@@ -15,7 +15,7 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'judge_growth', 'sample_means', 'readable_means', 'published_table', 'figure8_answers', 'figure8_means',
            'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
            'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2', 'claim_fit',
-           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3', 'run_cost']
+           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -1183,21 +1183,6 @@ def claim_e3() -> tuple[str, str]:
     ]
     text = "; ".join(text for text, _ in parts)
     return text, joint(said for _, said in parts)
-
-# %% ../nbs/14_scaling.ipynb #f5d7be42
-def run_cost(settings: Experiment, rows: pd.DataFrame) -> pd.DataFrame:
-    """Trials, estimated and actual core hours of the rows at hand."""
-    cells = settings.grid()
-    if isinstance(settings, SearchExperiment):
-        sizes = rows.n.unique().tolist()
-        trials = {replace(c.trial, n=n) for c in cells for n in sizes}
-    else:
-        trials = {cell.trial for cell in cells}
-    kept = rows.drop_duplicates("id")
-    estimates = {trial.id: trial.estimate_seconds() for trial in trials}
-    estimated = sum(estimates[id] for id in kept.id if id in estimates) / 3600
-    line = dict(trials=len(kept), estimated=estimated, actual=kept.seconds.sum() / 3600)
-    return pd.DataFrame([line])
 
 # %% ../nbs/14_scaling.ipynb #6a095708
 SCALING = {

@@ -645,7 +645,11 @@ exempt("image_trials", "called with a trial that was checked", "run_image_trial"
 exempt("pursuit", INSIDE, "free_parameters offer stretch")
 exempt("beyond", INSIDE, "rungs needed")
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
-exempt("scaling", TABLES, "run_cost")
+exempt(
+    "experiments",
+    TABLES,
+    "compare_costs costs_path record_costs recorded_costs recorded_trials",
+)
 exempt(
     "estimator", "scikit-learn's way: arguments are checked by fit", "ModularRegressor"
 )
