@@ -24,7 +24,7 @@ sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and fig
 
 test: lint ## check style, notebooks, package, book and main job
 	nbdev_test --n_workers 1 --timing
-	pytest --durations=5 -n 2 --dist loadgroup
+	pytest --durations=5 -n 2 --dist loadfile
 
 book: $(READY) ## build the book into _build/html
 	rm -rf _build

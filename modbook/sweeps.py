@@ -200,12 +200,14 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("not enough memory", "can't allocate memory", "out of memory")
+    words += ("CUBLAS_STATUS_ALLOC_FAILED",)
     return isinstance(error, RuntimeError) and any(w in str(error) for w in words)
 
 
 assert out_of_memory(MemoryError())
 assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
 assert out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory"))
+assert out_of_memory(RuntimeError("CUDA: CUBLAS_STATUS_ALLOC_FAILED"))
 assert not out_of_memory(RuntimeError("out of luck"))
 
 # %% ../nbs/12_sweeps.ipynb #520dcab6

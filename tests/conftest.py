@@ -10,17 +10,6 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 BROWSER_REQUIRED = os.environ.get("MODBOOK_REQUIRE_BROWSER", "0") != "0"
 
 
-SHOWS_THE_BOOK = ("test_book.py", "test_theory_page.py")
-
-
-def pytest_collection_modifyitems(items):
-    """One worker for all tests of a file, and one for the book, which takes longest."""
-    for item in items:
-        group = "book" if item.path.name in SHOWS_THE_BOOK else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.name not in SHOWS_THE_BOOK)
-
-
 @pytest.fixture
 def tree(tmp_path) -> Path:
     """A copy of the repository that a test may change."""

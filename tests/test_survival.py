@@ -96,7 +96,7 @@ def test_killed_at_random_moments(tmp_path, undisturbed, kills):
             assert set(kept) <= (ids(path) if path.exists() else set()) <= IDS
         assert len(kept) == len(set(kept))  # what was committed was not run again
         complete(path, undisturbed)
-    assert survived > 0
+    assert survived >= kills // 3  # the first kill of each store, if not more, strikes
 
 
 def test_killed_with_workers(tmp_path, undisturbed):

@@ -1,5 +1,5 @@
 // The formulas of modbook.theory that the picture to play with needs, in the browser.
-// tests/test_theory_page.py holds them against modbook.theory.
+// tests/test_book.py holds them against modbook.theory.
 "use strict";
 window.modbookTheory = (() => {
   const LANCZOS = [
