@@ -689,10 +689,10 @@ def costs_path(name: str, folder: Path | None = None) -> Path:
 def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataFrame:
     """The recorded costs at a scale, summed over methods; empty if there are none."""
     check_settings(settings=settings)
-    path = costs_path(settings.name, folder)
-    if not path.exists():
+    try:
+        table = pd.read_csv(costs_path(settings.name, folder))
+    except FileNotFoundError:  # nothing is recorded, or this is no checkout
         return pd.DataFrame()
-    table = pd.read_csv(path)
     table = table[table.scale == settings.scale]
     groups = table.groupby(["measured_on", "trained_on"], as_index=False)
     columns = ["trials", "operations", "predicted", "actual"]
