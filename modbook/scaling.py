@@ -922,7 +922,7 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     table["method"] = table.method.map(lambda name: NAMES.get(name, name))
 
     def number(v: float, most: float) -> str:
-        return f"over {most:,.0f}" if v > most else f"{v:,.0f}"
+        return f"over {most:,.0f}" if math.isinf(v) else f"{v:,.0f}"
 
     ends = zip(means.samples, means.low, means.high, means.tried, strict=True)
     table["samples"] = [
