@@ -23,7 +23,7 @@ sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and fig
 	papermill --log-output nbs/sweep.ipynb nbs/_runs/sweep.ipynb -p m 8
 
 test: lint ## check style, notebooks, package, book and main job
-	nbdev_test --n_workers 1 --timing
+	nbdev_test --n_workers 2 --timing
 	pytest --durations=5 -n 2 --dist loadfile
 
 book: $(READY) ## build the book into _build/html

@@ -98,7 +98,7 @@ def _command(commands, name: str, text: str, examples: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-
+# %% ../nbs/21_cli.ipynb #e64984f9
 def _add_list(commands) -> None:
     text = "name the experiments, scales and methods"
     _command(commands, "list", text, "  modbook list")
@@ -156,7 +156,7 @@ def _add_run(commands) -> None:
     )
     _add_record(run)
 
-
+# %% ../nbs/21_cli.ipynb #e42c5af0
 def _add_record(parser) -> None:
     parser.add_argument(
         "--record",
@@ -188,7 +188,7 @@ def _add_status(commands) -> None:
     status.add_argument("what", nargs="?", metavar="STORE | EXPERIMENT", help=what)
     _add_experiment(status)
 
-
+# %% ../nbs/21_cli.ipynb #e0fe3796
 def _add_merge(commands) -> None:
     text = "join the stores of several machines"
     examples = """\
@@ -253,7 +253,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         state = state_of(settings, store)
         return report(settings, store, state)
 
-
+# %% ../nbs/21_cli.ipynb #efd9be18
 def report(settings: Experiment, store: Reader, state: State) -> int:
     """Print what failed and what is left; the exit status."""
     if state.left:
@@ -361,7 +361,7 @@ def describe(store: Reader) -> str:
         lines.append(f"being written by {driver}")
     return "\n".join(lines)
 
-
+# %% ../nbs/21_cli.ipynb #ec83c91f
 def state_line(settings: Experiment, store: Reader) -> dict:
     """How far an experiment is, as a line of a table."""
     state = state_of(settings, store)

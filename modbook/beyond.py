@@ -34,7 +34,7 @@ METHODS = ("pursuit", "oracle")
 TEST_SAMPLES = 10_000
 SOLVED = 0.02  # of the variance
 
-
+# %% ../nbs/22_beyond.ipynb #eae8102c
 @dataclass(frozen=True)
 class PursuitTrial:
     """One method on one task; TypeError or ValueError names what is not allowed."""
@@ -186,7 +186,7 @@ def judge_peers(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line | dict(its_error=peers.min(), ratio=ratio, result=word))
     return pd.DataFrame(lines)
 
-
+# %% ../nbs/22_beyond.ipynb #e0198546
 SHARES = {"modular": 0.9, "other": 1.0}  # of tasks not behind, asked for
 
 
@@ -236,7 +236,7 @@ def draw_complexity(table: pd.DataFrame) -> Figure:
     axes.legend(frameon=False)
     return figure
 
-
+# %% ../nbs/22_beyond.ipynb #ee914e73
 def draw_peers(rows: pd.DataFrame) -> Figure:
     """Each method's error over the best one's of that task: dark is bad."""
     table = rows.groupby(["kind", "task", "method"], sort=False).nmse.median().unstack()

@@ -113,7 +113,7 @@ class Directions(Experiment):
             Cell(method, network, arm[method]) for method in methods for arm in arms
         ]
 
-
+# %% ../nbs/15_directions.ipynb #e0c0e3f0
 def family(method: str) -> str:
     """A method's name without a number of modules."""
     return method.partition(" K=")[0]
@@ -284,7 +284,7 @@ MODULES = {
     "5k": lambda k: 5 * k,
 }
 
-
+# %% ../nbs/15_directions.ipynb #ea6396ee
 @dataclass(frozen=True)
 class Fig10(Directions):
     """The number of modules."""
@@ -367,7 +367,7 @@ CHOICES = (
     | {f"{CHOSEN}, {x}": RULES["algorithm1-adam"] | f for x, f in STARTS_OF_U.items()}
 )
 
-
+# %% ../nbs/15_directions.ipynb #e7f95a9d
 @dataclass(frozen=True)
 class RuleChoices(Directions):
     """Algorithm 1 with one choice changed at a time."""
@@ -423,7 +423,7 @@ class Questions(Directions):
         }
         return learned | without_modules(learned, size) | joint | few
 
-
+# %% ../nbs/15_directions.ipynb #e94804eb
 BEST = ("monolithic", "random", "algorithm1")  # of which a checkpoint is chosen
 
 
@@ -476,6 +476,8 @@ CLAIMED = {  # by the paper, of its rule
         Asked("beats monolithic", rule, "monolithic", tasks=20),
     ],
 }
+
+# %% ../nbs/15_directions.ipynb #ea9f9de6
 STARTS = (*RULES, *BEYOND)
 ASKED = {x: [a for rule in STARTS for a in of(rule)] for x, of in CLAIMED.items()}
 ASKED["fig9"] += [
@@ -595,7 +597,7 @@ class Closer(NamedTuple):
     high: Score
     low: Score
 
-
+# %% ../nbs/15_directions.ipynb #e3b4b07e
 CLOSER = [
     Closer(
         "5",
@@ -649,7 +651,7 @@ def agrees(values: pd.Series, published: float, error: float) -> tuple[Compariso
         return found, "undecided"
     return found, "agrees" if abs(centre - published) <= half + error else "differs"
 
-
+# %% ../nbs/15_directions.ipynb #e54325b3
 def against_published(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Our means beside the numbers of Figure 5 or Table 2."""
     rows, lines = best_scale(rows), []

@@ -72,7 +72,7 @@ class Smooth:
         variance = self.level * (1 + self.noise - (half**2).sum(0)).clip(1e-12)
         return np.sqrt(variance)[:, None] * np.ones(len(self.centre))
 
-
+# %% ../nbs/20_estimator.ipynb #e3034f3b
 def squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """Squared distances between (q, m) and (n, m) inputs."""
     return A.square().sum(1)[:, None] + B.square().sum(1) - 2 * A @ B.T
@@ -130,7 +130,7 @@ def tune_smooth(
     optimiser.step(loss)
     return loss().item(), logs.detach()
 
-
+# %% ../nbs/20_estimator.ipynb #eaf123ee
 def fit_smooth(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Smooth:
     """By L-BFGS on the evidence; constant inputs have no influence."""
     centre, mean = y.mean(0), X.mean(0)
@@ -184,7 +184,7 @@ class Trees:
     def deviation(self, X: np.ndarray) -> np.ndarray:
         return np.ones((len(X), 1)) * self.residual
 
-
+# %% ../nbs/20_estimator.ipynb #e70fb554
 DEPTH = 4
 
 
@@ -244,7 +244,7 @@ def cross_validate(
             errors[form] += ((y[test] - guess) ** 2).sum(0) / len(y)
     return errors
 
-
+# %% ../nbs/20_estimator.ipynb #ed34be22
 @dataclass(frozen=True)
 class Modules:
     """A pursuit, for NumPy arrays."""
@@ -581,7 +581,7 @@ def plain(value: object) -> str | int | float | bool | None:
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, (str, int, float, bool)) else None
 
-
+# %% ../nbs/20_estimator.ipynb #eb17e8c6
 def load(path) -> ModularRegressor:
     """Read what `save` wrote. ValueError if the file is something else."""
     try:

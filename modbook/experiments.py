@@ -8,8 +8,9 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'run_experiment', 'own_settings', 'check_table', 'summarise', 'readable', 'origins', 'reach', 'known_cells',
            'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative', 'calibrate',
            'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rows_path', 'rank',
-           'one_protocol', 'newest_protocol', 'record', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs',
-           'costs_path', 'recorded_costs', 'Comparison', 'compare', 'verdict', 'Question', 'answer', 'sweep_claims']
+           'one_protocol', 'newest_protocol', 'record', 'write_table', 'recorded', 'recorded_trials', 'compare_costs',
+           'record_costs', 'costs_path', 'recorded_costs', 'Comparison', 'compare', 'verdict', 'Question', 'answer',
+           'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
@@ -586,7 +587,7 @@ def newest_protocol(table: pd.DataFrame) -> pd.DataFrame:
     """At each scale the rows of the newest protocol alone."""
     return table[table.protocol == table.groupby("scale").protocol.transform("max")]
 
-
+# %% ../nbs/13_experiments.ipynb #e5435e91
 def record(
     name: str, table: pd.DataFrame, folder: Path | None = None, replace: bool = False
 ) -> Path:
@@ -606,11 +607,15 @@ def record(
     order = ["scale", "m", "k", "method", "architecture", "n", "seed"]
     order = [column for column in order if column in table]
     table = table.sort_values(order, key=rank, kind="stable")
+    return write_table(table, path)
+
+
+def write_table(table: pd.DataFrame, path: Path, **how) -> Path:
+    """Write all of a CSV file or nothing, and return its path; `how` goes to pandas."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    table.to_csv(unfinished, index=False)
-    unfinished.replace(path)
-    return path
+    table.to_csv(unfinished, index=False, **how)
+    return unfinished.replace(path)
 
 # %% ../nbs/13_experiments.ipynb #5426b16f
 def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
@@ -675,10 +680,7 @@ def record_costs(settings: Experiment, folder: Path | None = None) -> Path:
     if path.exists():
         old = pd.read_csv(path)
         table = pd.concat([old[old.scale != settings.scale], table])
-    unfinished = path.with_suffix(".part")
-    table.to_csv(unfinished, index=False, float_format="%.6g")
-    unfinished.replace(path)
-    return path
+    return write_table(table, path, float_format="%.6g")
 
 
 def costs_path(name: str, folder: Path | None = None) -> Path:

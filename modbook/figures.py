@@ -356,7 +356,7 @@ def similarity_in_training(
         legend_below(figure, panels[0][0])
     return figure
 
-
+# %% ../nbs/18_figures.ipynb #ea402ea8
 def draw_ends(axes, tables, published) -> None:
     """Open markers, joined by a thin line, where a paper's curves begin and end."""
     last = max(table.step.max() for table in tables.values())

@@ -62,7 +62,7 @@ class ImageScale:
     learning_rate: float
     n_test: int
 
-
+# %% ../nbs/17_image_results.ipynb #eb4f4f76
 IMAGE_SCALES = {
     "smoke": ImageScale(
         (1, 2), 2, 2048, 1, (0.0, 1.0), 1, 0, 2, 16, (16, 8), (32, 16), 3e-3, 500
@@ -238,7 +238,7 @@ class Table3(ImageExperiment):
             for seed in self.seed_range()
         ]
 
-
+# %% ../nbs/17_image_results.ipynb #e3d650af
 @dataclass(frozen=True)
 class Table4(ImageExperiment):
     """Noise on the training inputs, none on the test inputs."""
@@ -301,7 +301,7 @@ CHOICES = {
     "summed outputs, random start": dict(start="random", combine="sum"),
 }
 
-
+# %% ../nbs/17_image_results.ipynb #e32700c4
 @dataclass(frozen=True)
 class RuleChoicesImages(ImageExperiment):
     """The rule's open choices, one at a time."""
@@ -543,7 +543,7 @@ TABLE4_QUESTIONS = {  # on rows of noise above 0 and at most 1
     "a random start beats monolithic": ImageQuestion("random", "monolithic"),
 }
 
-
+# %% ../nbs/17_image_results.ipynb #e50ae9e2
 def image_claims(
     questions: Mapping[str, ImageQuestion], rows: pd.DataFrame
 ) -> pd.DataFrame:
@@ -683,7 +683,7 @@ MORE_QUESTIONS = {  # question: the part of the rows, and what is compared there
     ),
 }
 
-
+# %% ../nbs/17_image_results.ipynb #e505feaf
 def asked_rows(rows: pd.DataFrame, part: str) -> pd.DataFrame:
     """The rows that a question compares."""
     if part == "epochs":
@@ -769,7 +769,7 @@ def judge_table3() -> tuple[str, str]:
     text, said = image_answer(question, rows)
     return f"{rows.data.iloc[0]}: {in_short(rows)}; {text} on a random start", said
 
-
+# %% ../nbs/17_image_results.ipynb #e820b1b5
 def judge_table4() -> tuple[str, str]:
     """The printed rule against a random start under a little noise."""
     rows = best_scale(recorded("table4"))

@@ -420,7 +420,7 @@ IMAGE_STARTS = (
     "spectral, not told",
 )
 
-
+# %% ../nbs/16_image_trials.ipynb #eb940306
 @dataclass(frozen=True)
 class ImageTrial:
     """One network on one Compositional task; out of range raises an error."""

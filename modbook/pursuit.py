@@ -188,7 +188,7 @@ class Priors:
         parts = (self.width[modules], self.tail[modules], self.size[modules])
         return Priors(self.noise, self.linear, *parts)
 
-
+# %% ../nbs/07_pursuit.ipynb #e4a04582
 TAIL = math.log(50)  # of a new module: nearly Gaussian
 BOUNDS = dict(
     noise=(1e-7, 1e4),
@@ -266,7 +266,7 @@ def chunks(n: int, p: int) -> list[slice]:
     size = max(1, min(n, CHUNK // (8 * p)))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
-
+# %% ../nbs/07_pursuit.ipynb #e4021a3f
 @dataclass(frozen=True)
 class Moments:
     """All that the evidence needs of the data."""
@@ -745,7 +745,7 @@ def ascent(scene: Scene, v: torch.Tensor, width: float) -> Iterator[Place]:
             yield Place(gain, v, width)
             return
 
-
+# %% ../nbs/07_pursuit.ipynb #ed082429
 def last(places: Iterator[Place], most: int) -> Place | None:
     """The last of the next few places; None if there are no more."""
     return (*deque(islice(places, most), maxlen=1), None)[0]
@@ -867,7 +867,7 @@ def grow(
             model = larger
     return model
 
-
+# %% ../nbs/07_pursuit.ipynb #e6ded4b1
 def importance(model: Model) -> np.ndarray:
     """(k,) sums of squares of what each module adds to the fit."""
     sums = []
@@ -876,7 +876,7 @@ def importance(model: Model) -> np.ndarray:
         sums.append((weights * (model.data.G[own, own] @ weights)).sum().item())
     return np.array(sums)
 
-
+# %% ../nbs/07_pursuit.ipynb #e65398c0
 def stretch(model: Model, X: torch.Tensor, y: torch.Tensor) -> Model:
     """Let modules have waves that their priors rule out, where the evidence gains."""
     larger = offer(model)
@@ -898,7 +898,7 @@ def offer(model: Model) -> Model:
             model = best if best.L < model.L - 10 else model
     return model
 
-
+# %% ../nbs/07_pursuit.ipynb #e3ffc1ba
 def prune(model: Model) -> Model:
     """Drop modules until each pays its price; those that say least are asked first."""
     while len(model.U):
@@ -973,7 +973,7 @@ def pursue(
     low, high = y.amin(0) - reach, y.amax(0) + reach
     return Pursuit(model, inputs, centre, spread, low, high, tuple(trace), starts)
 
-
+# %% ../nbs/07_pursuit.ipynb #ec1e01ab
 def check_request(rng: np.random.Generator, settings: Settings) -> None:
     """Raise TypeError unless these are a generator and settings."""
     check_generators(rng=rng)
@@ -1019,7 +1019,7 @@ def run(
         model = tune(build(model.kind, model.axis, model.U, model.priors, X, y), 3)
     return model, trace, total
 
-
+# %% ../nbs/07_pursuit.ipynb #e42e519e
 def rounds(
     model: Model, X, y, some, rng, settings: Settings
 ) -> tuple[Model, list, int]:
@@ -1050,7 +1050,7 @@ def rounds(
             break
     return model, trace, total
 
-
+# %% ../nbs/07_pursuit.ipynb #e0567cdb
 def finish(model: Model, X, y, settings: Settings) -> Model:
     """Refine and tune to the end, on as fine a grid as pays."""
     if settings.stretched and len(model.U) == settings.modules:
@@ -1203,7 +1203,7 @@ def lessons(found: Pursuit, X: torch.Tensor, K: int) -> torch.Tensor:
     share = values[taught] / copies.to(values.device)[:, None, None]
     return K**0.5 * (share + slopes[0] / K)
 
-
+# %% ../nbs/07_pursuit.ipynb #eabf1b5a
 def teach(
     model: Modular,  # of R replicas
     X: torch.Tensor,  # (R, n, m)

@@ -201,7 +201,7 @@ CALIBRATION_SCALES = {
     "paper": Trends(PAPER_FITTED, taus=(2, 3, 4, 5, 6, 7), batches=(None, 128)),
 }
 
-
+# %% ../nbs/14_scaling.ipynb #e56827e3
 @dataclass(frozen=True)
 class Calibration(Experiment):
     """Settings of the calibration of tau and batch size."""
@@ -271,7 +271,7 @@ def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
     picks = np.random.default_rng(0).integers(len(found), size=(draws, len(found)))
     return (np.log(ratios[picks].mean(1)) ** 2).mean(1)
 
-
+# %% ../nbs/14_scaling.ipynb #e525ca9a
 def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     """Distance of each choice with its 95 % interval, and how often it beats others.
 
@@ -301,7 +301,7 @@ def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     columns += ["beats tau 5", "beats full batch", "beats both"]
     return pd.DataFrame(lines, columns=columns)
 
-
+# %% ../nbs/14_scaling.ipynb #e10a1456
 def calibration_points(rows: pd.DataFrame) -> pd.DataFrame:
     """Our mean loss over the paper's, a line for each choice, a column for a point."""
     choices = rows.groupby("method", sort=False)
@@ -568,7 +568,7 @@ class SearchScale:
     limit: float = 22.0  # log2 of the n at which a search gives up
     rates: tuple[float, ...] = (0.01,)
 
-
+# %% ../nbs/14_scaling.ipynb #ee766fe8
 @dataclass(frozen=True)
 class SearchExperiment(Experiment):
     """Settings of an experiment made of searches for sample complexity."""
@@ -662,7 +662,7 @@ FIGURE4A_SCALES = {
     "paper": shorter(22, UPTO9, "paper"),
 }
 
-
+# %% ../nbs/14_scaling.ipynb #e5d9c4e7
 @dataclass(frozen=True)
 class Figure4a(SearchExperiment):
     """Settings of Figure 4a, sample complexity against dimension."""
@@ -763,7 +763,7 @@ class Growth(NamedTuple):
 
 NO_GROWTH = Growth(math.nan, -math.inf, math.inf, math.nan, 0, 0)
 
-
+# %% ../nbs/14_scaling.ipynb #e170778f
 def growth(x, log_n, censored) -> Growth:
     """The slope of log_n on x, some of log_n being lower bounds only.
 

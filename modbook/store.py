@@ -98,7 +98,7 @@ def lock_path(path: str | Path) -> Path:
     real = Path(path).resolve()
     return real.with_name(real.name + ".lock")
 
-
+# %% ../nbs/11_store.ipynb #e597e967
 def driver_of(path: str | Path) -> Driver | None:
     """The driver that holds a store, None without one."""
     try:
@@ -148,7 +148,7 @@ def take_lock(path: str | Path):
         "a store of its own (--store) and join the two with `modbook merge`"
     )
 
-
+# %% ../nbs/11_store.ipynb #e992d4e1
 def _try_lock(name: Path) -> tuple:
     """The open lock file and None, or None and who has it."""
     file = name.open("ab+", buffering=0)

@@ -203,13 +203,6 @@ def out_of_memory(error: BaseException) -> bool:
     words += ("CUBLAS_STATUS_ALLOC_FAILED",)
     return isinstance(error, RuntimeError) and any(w in str(error) for w in words)
 
-
-assert out_of_memory(MemoryError())
-assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
-assert out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory"))
-assert out_of_memory(RuntimeError("CUDA: CUBLAS_STATUS_ALLOC_FAILED"))
-assert not out_of_memory(RuntimeError("out of luck"))
-
 # %% ../nbs/12_sweeps.ipynb #520dcab6
 MOST_PIECES = 64  # into which a full batch is cut, where memory is short
 _fitted: dict[str, tuple[int, int]] = {}  # by shape: size of a group, pieces
@@ -324,7 +317,7 @@ def check_workers(**counts) -> None:
         if value < 0:
             raise ValueError(text)
 
-
+# %% ../nbs/12_sweeps.ipynb #e8f8b8da
 class Pool(Workers):
     """Processes of one thread each, at most one a core.
 

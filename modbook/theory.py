@@ -84,7 +84,7 @@ def check_generators(**generators) -> None:
             text = f"{name} must be numpy's Generator, or a list of them, got {value!r}"
             raise TypeError(text)
 
-
+# %% ../nbs/01_theory.ipynb #e519e61b
 def check_bottleneck(m, b) -> None:
     """Raise unless m and b are counts and b, where there is one, is at most m."""
     check_counts(m=m, **({} if b is None else {"b": b}))

@@ -160,7 +160,7 @@ class Trial:
         """Train trials that differ only in the seed; one row a trial."""
         return run(trials, device)
 
-
+# %% ../nbs/09_trials.ipynb #ea1aa1cc
 OWN = [f.name for f in fields(Trial) if f.name != "rule"]
 SORTED = json.JSONEncoder(sort_keys=True)
 OF_RULE = {f.name: f"rule_{f.name}" for f in fields(Rule)}
@@ -202,7 +202,7 @@ def check_trial(trial: Trial) -> None:
     if (t.rule is not None) != (t.start == "algorithm1"):
         raise ValueError("rule must be given with start='algorithm1', and only then")
 
-
+# %% ../nbs/09_trials.ipynb #e951ff3b
 def check_watch(trial: Trial) -> None:
     """Raise unless checkpoints and held_out are possible."""
     t = trial

@@ -648,7 +648,7 @@ exempt("image_results", TABLES, "looks_table rows_or_smoke")
 exempt(
     "experiments",
     TABLES,
-    "compare_costs costs_path record_costs recorded_costs recorded_trials",
+    "compare_costs costs_path record_costs recorded_costs recorded_trials write_table",
 )
 exempt(
     "estimator", "scikit-learn's way: arguments are checked by fit", "ModularRegressor"
