@@ -56,7 +56,7 @@ NINE = tuple((width, layers) for width in (8, 32, 128) for layers in (3, 5, 7))
 
 SCALES = {
     "smoke": Scale((100, 300), 1, ((8, 3),), 50, lambda m: 50, 20, 1000),
-    "laptop": Scale(LAPTOP_N, 3, ((8, 3),), 10_000, paper_iterations, 1000, 10_000),
+    "laptop": Scale(LAPTOP_N, 5, ((8, 3),), 10_000, paper_iterations, 1000, 10_000),
     "paper": Scale(PAPER_N, 5, NINE, 10_000, paper_iterations, 1000, 10_000),
 }
 

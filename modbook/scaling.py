@@ -7,15 +7,15 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING',
            'Block', 'points', 'named', 'Trends', 'Figure2', 'plain', 'Calibration', 'choice', 'published_point',
            'ratios_to_paper', 'log_distances', 'resampled_distances', 'calibrate', 'calibration_points',
-           'clearly_better', 'judge_calibration', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers',
-           'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training',
-           'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay',
-           'search_table', 'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
-           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
-           'judge_growth', 'sample_means', 'readable_means', 'published_table', 'figure8_answers', 'figure8_means',
-           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
-           'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2', 'claim_fit',
-           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
+           'clearly_better', 'judge_calibration', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same',
+           'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
+           'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
+           'label_searches', 'replay', 'search_table', 'shorter', 'Figure4a', 'Figure8', 'Growth', 'growth',
+           'growth_laws', 'worth_learning', 'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers',
+           'judge_figure4a', 'judge_growth', 'sample_means', 'readable_means', 'published_table', 'figure8_answers',
+           'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings',
+           'said', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'best_rows', 'claim_figure2',
+           'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -35,10 +35,13 @@ from modbook.experiments import (
     NOT_YET,
     PAPER_N,
     SCALES,
+    SWEEP_QUESTIONS,
     Cell,
     Comparison,
     Experiment,
     Scale,
+    Sweep,
+    answer,
     check_range,
     method_trial,
     recorded,
@@ -327,6 +330,39 @@ def judge_calibration(table: pd.DataFrame) -> str:
         rivals = [named(row) for row in clearly_better(table, what).itertuples()]
         said.append(f"clearly nearer than {name}: {', '.join(rivals) or 'nothing'}")
     return "; ".join(said)
+
+# %% ../nbs/14_scaling.ipynb #8d73b2f2
+@dataclass(frozen=True)
+class Nearest(Sweep):
+    """Settings of the sweep at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest"
+
+    tau: int = 6  # sine waves a module
+    batch: int = 128  # samples a step of training; the full batch where n is less
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range("batch", self.batch, 1, 10**9)
+
+    def grid(self) -> list[Cell]:
+        """All trials of the sweep, in batches."""
+        return [
+            cell._replace(trial=replace(cell.trial, batch=self.batch))
+            if cell.trial.n > self.batch
+            else cell
+            for cell in super().grid()
+        ]
+
+# %% ../nbs/14_scaling.ipynb #8f3c8d44
+def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
+    """The sweep's questions, with their answers from two tables of its rows."""
+    lines = []
+    for claim, question in SWEEP_QUESTIONS.items():
+        (here, said), (there, other) = answer(question, ours), answer(question, nearest)
+        lines.append((claim, here, said, there, other, said == other))
+    columns = ["claim", "here", "verdict here", "nearest", "verdict nearest", "agree"]
+    return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
 def interval(logs: np.ndarray) -> Comparison:
@@ -1186,5 +1222,6 @@ def claim_e3() -> tuple[str, str]:
 
 # %% ../nbs/14_scaling.ipynb #6a095708
 SCALING = {
-    e.name: e for e in (Calibration, Figure2, Figure4a, HyperparameterSearch, Figure8)
+    e.name: e
+    for e in (Calibration, Nearest, Figure2, Figure4a, HyperparameterSearch, Figure8)
 }
