@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import IO
 
 import pandas as pd
 
@@ -267,7 +268,7 @@ def report(settings: Experiment, store: Reader, state: State) -> int:
     return 1
 
 
-def print_failures(failures: pd.DataFrame, file=None) -> None:
+def print_failures(failures: pd.DataFrame, file: IO | None = None) -> None:
     """The trials that raised, each with the last line of its traceback."""
     if failures.empty:
         return
@@ -479,7 +480,7 @@ def verify_command(arguments: argparse.Namespace) -> int:
 class Unread:
     """A stream that goes on quietly when its reader has left."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: IO):
         self.stream = stream
 
     def write(self, text: str) -> int:

@@ -772,6 +772,6 @@ def draw_module(
     return curve, pd.DataFrame(dict(t=x, y=module_curve(task, x)))
 
 
-def published_module(t: np.ndarray) -> np.ndarray:
+def published_module(t: np.ndarray | pd.Series) -> np.ndarray | pd.Series:
     """The curve of the paper's Figure 6, as read off it."""
     return np.sin(t) + 0.5 * np.cos(3 * t) + 0.2 * np.sin(5 * t)

@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from zipfile import BadZipFile
 
 import matplotlib.pyplot as plt
@@ -270,7 +271,11 @@ def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
 
 
 def fit_modules(
-    X, y, rng: np.random.Generator, settings: Settings, device: str
+    X: np.ndarray,
+    y: np.ndarray,
+    rng: np.random.Generator,
+    settings: Settings,
+    device: str,
 ) -> Modules:
     """The pursuit on a device."""
     X, y = (torch.tensor(part, dtype=torch.float64, device=device) for part in (X, y))
@@ -488,7 +493,9 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
         )
 
 # %% ../nbs/20_estimator.ipynb #0eda5b9d
-def draw_modules(found: Pursuit, functions: list, X, y, names: list[str]) -> Figure:
+def draw_modules(
+    found: Pursuit, functions: list, X: np.ndarray, y: np.ndarray, names: list[str]
+) -> Figure:
     """A row for each module: function, band and data; weights by feature name."""
     if not functions:
         raise ValueError("no module was found: there is nothing to draw")
@@ -557,7 +564,7 @@ def unpack(arrays: dict[str, np.ndarray], numbers: dict) -> Pursuit:
     )
 
 # %% ../nbs/20_estimator.ipynb #4a290dd8
-def save(estimator: ModularRegressor, path) -> None:
+def save(estimator: ModularRegressor, path: str | Path) -> None:
     """Write an estimator; load it with `load`."""
     arrays, numbers = pack(estimator._found)
     about = dict(
@@ -582,7 +589,7 @@ def plain(value: object) -> str | int | float | bool | None:
     return value if isinstance(value, (str, int, float, bool)) else None
 
 # %% ../nbs/20_estimator.ipynb #eb17e8c6
-def load(path) -> ModularRegressor:
+def load(path: str | Path) -> ModularRegressor:
     """Read what `save` wrote. ValueError if the file is something else."""
     try:
         with np.load(path, allow_pickle=False) as file:

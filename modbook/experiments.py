@@ -25,8 +25,9 @@ import pandas as pd
 from scipy import stats
 
 from .models import matching_width, modular_size
+from .sample_complexity import SampleSearch
 from .store import Reader, Store, hardware
-from .sweeps import choose_device, free_memory, plan, run_sweep
+from .sweeps import Job, choose_device, free_memory, plan, run_sweep
 from .theory import check_above, check_choice, check_counts, check_flags
 from .trials import Rule, Trial
 
@@ -86,7 +87,13 @@ def start_by_pursuit(method: str) -> dict:
 
 # %% ../nbs/13_experiments.ipynb #1db439c1
 def method_trial(
-    method: str, m: int, n: int, seed: int, tau: int, scale: Scale, arch
+    method: str,
+    m: int,
+    n: int,
+    seed: int,
+    tau: int,
+    scale: Scale,
+    arch: tuple[int, int],
 ) -> Trial:
     """The trial of one method of the sweep."""
     width, layers = arch
@@ -112,7 +119,7 @@ class Cell(NamedTuple):
 
     method: str
     architecture: str  # width x layers of the experiment
-    trial: Trial
+    trial: Job
 
 # %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
@@ -423,7 +430,7 @@ def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
     return rows.seconds.sum() / expected
 
 # %% ../nbs/13_experiments.ipynb #da548443
-def shortened(trial, iterations: int):
+def shortened(trial: Job, iterations: int) -> Job:
     """The trial with fewer iterations of training and of the rule."""
     if hasattr(trial, "shortened"):
         return trial.shortened(iterations)
@@ -475,12 +482,12 @@ def calibrate(groups: list[list], seconds: float, device: str) -> float:
     return long / long_estimate
 
 # %% ../nbs/13_experiments.ipynb #dd7c9ca2
-def operations(trial) -> float:
+def operations(trial: Job) -> float:
     """Floating-point operations of a trial's training, NaN where it does not say."""
     return float(trial.operations()) if hasattr(trial, "operations") else math.nan
 
 
-def memory(trial) -> float:
+def memory(trial: Job) -> float:
     """Bytes that training a trial holds, roughly; NaN where it does not say."""
     return float(trial.memory()) if hasattr(trial, "memory") else math.nan
 
@@ -496,7 +503,7 @@ def costly_cells(settings: Experiment) -> list[Cell]:
     ]
 
 
-def longest_path(search) -> list[int]:
+def longest_path(search: SampleSearch) -> list[int]:
     """The sizes tried if the answer is just below the limit of the search."""
     sizes = []
     while (n := search.ask()) is not None:

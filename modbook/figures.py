@@ -10,10 +10,13 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'example_input', 'column_pictures', 'projection_columns']
 
 # %% ../nbs/18_figures.ipynb #17258342
+from collections.abc import Mapping, Sequence
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .experiments import NAMES, check_table
@@ -45,7 +48,7 @@ LOOKS = {
 }
 
 # %% ../nbs/18_figures.ipynb #24aae1f3
-def draw_methods(axes, summary: pd.DataFrame, measure: str) -> None:
+def draw_methods(axes: Axes, summary: pd.DataFrame, measure: str) -> None:
     """One line a method, with standard errors; the mean over architectures."""
     for method in NAMES:
         rows = summary[summary.method == method]
@@ -90,7 +93,7 @@ def loss_against_n(summary: pd.DataFrame) -> Figure:
     return figure
 
 # %% ../nbs/18_figures.ipynb #b3d6eb43
-def legend_below(figure: Figure, axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """One legend for all panels, under them."""
     handles, labels = axes.get_legend_handles_labels()
     columns = 2 if figure.get_size_inches()[0] > 6 else 1
@@ -162,7 +165,7 @@ def trend_panels(curves: pd.DataFrame) -> Figure:
     return figure
 
 # %% ../nbs/18_figures.ipynb #6895ed7d
-def draw_series(axes, rows: pd.DataFrame, measure: str) -> None:
+def draw_series(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
     """One line a series, with intervals where the table has them."""
     for name, look in SERIES.items():
         some = rows[rows.series == name].sort_values("x")
@@ -196,7 +199,7 @@ def samples_against_m(means: pd.DataFrame, published: dict) -> Figure:
     return figure
 
 
-def draw_samples(axes, rows: pd.DataFrame, x, method: str) -> None:
+def draw_samples(axes: Axes, rows: pd.DataFrame, x: pd.Series, method: str) -> None:
     """Medians with quartiles of one method; arrows where they are censored."""
     look = LOOKS.get(method, dict(color="#0072B2", marker="o"))
     name = NAMES.get(method, method)
@@ -357,7 +360,7 @@ def similarity_in_training(
     return figure
 
 # %% ../nbs/18_figures.ipynb #ea402ea8
-def draw_ends(axes, tables, published) -> None:
+def draw_ends(axes: Axes, tables: Mapping, published: Mapping) -> None:
     """Open markers, joined by a thin line, where a paper's curves begin and end."""
     last = max(table.step.max() for table in tables.values())
     for method, ends in published.items():
@@ -567,7 +570,12 @@ IMAGE_LOOKS = {
 }
 
 # %% ../nbs/18_figures.ipynb #bfbf4a34
-def draw_images(axes, summary: pd.DataFrame, across: str, places=None) -> None:
+def draw_images(
+    axes: Axes,
+    summary: pd.DataFrame,
+    across: str,
+    places: Sequence[float] | None = None,
+) -> None:
     """Accuracy of every method over a column, with standard errors."""
     for method, look in IMAGE_LOOKS.items():
         rows = summary[summary.method == method].sort_values(across)
@@ -577,7 +585,9 @@ def draw_images(axes, summary: pd.DataFrame, across: str, places=None) -> None:
             axes.errorbar(x, y, error, label=IMAGE_METHODS[method], capsize=2, **look)
 
 
-def draw_published(axes, where: str, across: str, places=None) -> None:
+def draw_published(
+    axes: Axes, where: str, across: str, places: Sequence[float] | None = None
+) -> None:
     """The paper's accuracies of one of its figures or tables, thin."""
     table = published()
     for method, rows in table[table["where"] == where].groupby("method"):

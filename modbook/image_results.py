@@ -744,7 +744,10 @@ def published() -> pd.DataFrame:
     )
 
 # %% ../nbs/17_image_results.ipynb #1474ea43
-def in_short(rows: pd.DataFrame, methods=("monolithic", "random", "algorithm1")) -> str:
+def in_short(
+    rows: pd.DataFrame,
+    methods: Sequence[str] = ("monolithic", "random", "algorithm1"),
+) -> str:
     """Mean accuracies of some methods, in percent."""
     means = rows.groupby("method").test_accuracy.mean()
     return ", ".join(f"{100 * means[m]:.1f} %" for m in methods if m in means)

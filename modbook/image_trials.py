@@ -55,7 +55,13 @@ def draw_uniform(rng: np.random.Generator, shape: tuple, bound: float) -> nn.Par
 class Stack(nn.Module):
     """Fully connected networks with batch normalisation before each ReLU."""
 
-    def __init__(self, rng, sizes: Sequence[int], copies: int = 1, last_relu=False):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        sizes: Sequence[int],
+        copies: int = 1,
+        last_relu: bool = False,
+    ):
         super().__init__()
         check_counts(sizes=np.asarray(sizes), copies=copies)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -80,7 +86,14 @@ class Stack(nn.Module):
 class OneForAll(nn.Module):
     """Networks of the whole input (Appendix E.2); of several, chances are averaged."""
 
-    def __init__(self, rng, k: int, D: int, hidden: Sequence[int], members: int = 1):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        k: int,
+        D: int,
+        hidden: Sequence[int],
+        members: int = 1,
+    ):
         super().__init__()
         self.k, self.members = k, members
         self.stack = Stack(rng, (k * D, *hidden, CLASSES * k), members)
@@ -94,7 +107,7 @@ class OneForAll(nn.Module):
 class OneAnImage(nn.Module):
     """A network for each place, which sees the image there and nothing else."""
 
-    def __init__(self, rng, k: int, D: int, hidden: Sequence[int]):
+    def __init__(self, rng: np.random.Generator, k: int, D: int, hidden: Sequence[int]):
         super().__init__()
         self.stack = Stack(rng, (D, *hidden, CLASSES), k)
 

@@ -500,7 +500,9 @@ def compose_task(
     return ImageTask(*parts, *rows, noise)
 
 # %% ../nbs/03_images.ipynb #4310f844
-def noise_generator(rng: np.random.Generator, device) -> torch.Generator:
+def noise_generator(
+    rng: np.random.Generator, device: str | torch.device
+) -> torch.Generator:
     """A generator on the device, seeded from one on the host."""
     return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 

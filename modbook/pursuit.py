@@ -388,7 +388,14 @@ def solve(
     )
 
 
-def build(kind: str, axis: Axis, U: torch.Tensor, priors: Priors, X, y) -> Model:
+def build(
+    kind: str,
+    axis: Axis,
+    U: torch.Tensor,
+    priors: Priors,
+    X: torch.Tensor,
+    y: torch.Tensor,
+) -> Model:
     """The model from data."""
     return solve(kind, axis, U, priors, moments(kind, axis, U, X, y))
 
@@ -1021,7 +1028,12 @@ def run(
 
 # %% ../nbs/07_pursuit.ipynb #e42e519e
 def rounds(
-    model: Model, X, y, some, rng, settings: Settings
+    model: Model,
+    X: torch.Tensor,
+    y: torch.Tensor,
+    some: np.ndarray | slice,
+    rng: np.random.Generator,
+    settings: Settings,
 ) -> tuple[Model, list, int]:
     """Scan, climb, add, refine, until nothing is found or nothing is left."""
     starts, most = settings.scans(X.shape[1])
@@ -1051,7 +1063,7 @@ def rounds(
     return model, trace, total
 
 # %% ../nbs/07_pursuit.ipynb #e0567cdb
-def finish(model: Model, X, y, settings: Settings) -> Model:
+def finish(model: Model, X: torch.Tensor, y: torch.Tensor, settings: Settings) -> Model:
     """Refine and tune to the end, on as fine a grid as pays."""
     if settings.stretched and len(model.U) == settings.modules:
         model = stretch(model, X, y)
@@ -1060,7 +1072,7 @@ def finish(model: Model, X, y, settings: Settings) -> Model:
     return simplify(prune(tune(refine(model, X, y, 5), 20)), X, y, settings.quiet)
 
 
-def simplify(model: Model, X, y, quiet: float) -> Model:
+def simplify(model: Model, X: torch.Tensor, y: torch.Tensor, quiet: float) -> Model:
     """Drop modules that say least, as long as what is left over stays quiet."""
     while len(model.U) > 1 and model.fit.variance < quiet:
         least = int(importance(model).argmin())

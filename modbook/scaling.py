@@ -20,7 +20,7 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import ClassVar, NamedTuple
@@ -184,7 +184,16 @@ class Figure2(Experiment):
         ]
 
 
-def plain(scale: Trends, arch, m, k, n, seed, tau, batch=None) -> Trial:
+def plain(
+    scale: Trends,
+    arch: tuple[int, int],
+    m: int,
+    k: int,
+    n: int,
+    seed: int,
+    tau: int,
+    batch: int | None = None,
+) -> Trial:
     """The trial of one monolithic network."""
     how = dict(iterations=scale.iterations, n_test=scale.n_test, batch=batch)
     return Trial(m, k, n, seed, width=arch[0], layers=arch[1], tau=tau, **how)
@@ -366,7 +375,7 @@ def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
-def interval(logs: np.ndarray) -> Comparison:
+def interval(logs: Sequence[float] | np.ndarray | pd.Series) -> Comparison:
     """The ratio behind independent log ratios, with its 95 % interval."""
     logs = np.asarray(logs, dtype=float)
     if len(logs) < 2:
@@ -378,7 +387,11 @@ def interval(logs: np.ndarray) -> Comparison:
 
 
 def contrast(
-    rows: pd.DataFrame, column: str, over, under, measure: str = "test_loss"
+    rows: pd.DataFrame,
+    column: str,
+    over: str | float,
+    under: str | float,
+    measure: str = "test_loss",
 ) -> Comparison:
     """The loss where `column` is `over`, as a ratio to where it is `under`."""
     others = [c for c in ("architecture", "m", "k", "n", "seed") if c != column]
@@ -528,7 +541,7 @@ def figure2_curves(rows: pd.DataFrame, ours: Mapping[str, float]) -> pd.DataFram
     return pd.concat(drawn, ignore_index=True)
 
 # %% ../nbs/14_scaling.ipynb #a68dcace
-def fit_training(rows: pd.DataFrame, starts=(0.3, 0.85, 2.0)) -> Fit:
+def fit_training(rows: pd.DataFrame, starts: Sequence[float] = (0.3, 0.85, 2.0)) -> Fit:
     """Theorem 1's constants from mean training losses."""
     means = rows.groupby(["m", "n", "width", "layers"]).train_loss.mean().reset_index()
     sizes = [
@@ -870,7 +883,11 @@ class Growth(NamedTuple):
 NO_GROWTH = Growth(math.nan, -math.inf, math.inf, math.nan, 0, 0)
 
 # %% ../nbs/14_scaling.ipynb #e170778f
-def growth(x, log_n, censored) -> Growth:
+def growth(
+    x: np.ndarray | pd.Series,
+    log_n: np.ndarray | pd.Series,
+    censored: np.ndarray | pd.Series,
+) -> Growth:
     """The slope of log_n on x, some of log_n being lower bounds only.
 
     Without a slope (fewer than four found, or at fewer than two x) its rate is NaN.
@@ -1011,7 +1028,9 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     return text, exponential(law, scale)
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3bf
-def sample_means(table: pd.DataFrame, keys=("method", "m")) -> pd.DataFrame:
+def sample_means(
+    table: pd.DataFrame, keys: Sequence[str] = ("method", "m")
+) -> pd.DataFrame:
     """Median samples with quartiles; infinite where that many are censored."""
     lines = []
     for key, some in table.groupby(list(keys), sort=False):

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, get_args, get_type_hints
+from typing import IO, NamedTuple, get_args, get_type_hints
 
 import pandas as pd
 import torch
@@ -177,7 +177,7 @@ def _is_at(file, name: Path) -> bool:
         return False
 
 
-def free_lock(file) -> None:
+def free_lock(file: IO | None) -> None:
     """Remove the lock file and give the lock back."""
     with suppress(OSError):
         os.unlink(file.name)
@@ -640,7 +640,9 @@ def outdated(store: Reader, kinds: Mapping[type, int]) -> Counter:
 LOSSES = ("train_loss", "test_loss")
 
 
-def faults(id: str, row: Mapping, trial, kinds: Mapping[type, int]) -> list[str]:
+def faults(
+    id: str, row: Mapping, trial: object, kinds: Mapping[type, int]
+) -> list[str]:
     """What is wrong with a row whose parameters make the given trial, or none."""
     found, protocol = [], row.get("protocol")
     if row.get("id") != id:

@@ -46,6 +46,7 @@ from .theory import check_above, check_from
 from .training import in_pieces
 
 # %% ../nbs/12_sweeps.ipynb #768a338f
+@runtime_checkable
 class Job(Protocol):
     """What the engine asks of a trial, a frozen dataclass."""
 

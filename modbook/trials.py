@@ -412,7 +412,13 @@ def checkpoint_steps(trial: Trial) -> list[int]:
 class Watch:
     """Measures the networks of R trials at checkpoints; called after each step."""
 
-    def __init__(self, trial: Trial, data: Data, model, sets: dict[str, torch.Tensor]):
+    def __init__(
+        self,
+        trial: Trial,
+        data: Data,
+        model: Monolithic | Modular,
+        sets: dict[str, torch.Tensor],
+    ):
         self.trial, self.data, self.model, self.sets = trial, data, model, sets
         self.steps = checkpoint_steps(trial)
         self.found: list[dict[str, np.ndarray]] = []
@@ -515,7 +521,10 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
 
 # %% ../nbs/09_trials.ipynb #b994be3a
 def train_networks(
-    trials: Sequence[Trial], model, sets: dict[str, torch.Tensor], watch: Watch
+    trials: Sequence[Trial],
+    model: Monolithic | Modular,
+    sets: dict[str, torch.Tensor],
+    watch: Watch,
 ) -> dict[str, np.ndarray]:
     """Train all networks of the trials; training loss and divergence, (R,) each."""
     t = trials[0]

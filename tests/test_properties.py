@@ -1,7 +1,9 @@
 """Bad input to a public function raises an error that names the argument.
 
 Each function of the package stands in CASES, with a kind for each argument that can be
-bad, or in EXEMPT, with the reason. A new function has to be entered in one of them.
+bad, or in EXEMPT, with the reason why the values of its arguments are not tried. A new
+function has to be entered in one of them. The types of its arguments are tried even so,
+where it has type hints: those of the modules in modbook.HINTED are kept at each call.
 """
 
 import functools
@@ -22,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modbook
-from modbook import experiments, models, sweeps, tasks, theory
+from modbook import experiments, models, scaling, sweeps, tasks, theory
 from modbook.beyond import METHODS as PURSUED
 from modbook.experiments import METHODS, Comparison, Experiment, Sweep
 from modbook.images import bases, read_digits
@@ -560,7 +562,8 @@ exempt(
     named needs_fewer network_settings panels plain points predicted published_point
     ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
-    worth_learning""",
+    worth_learning by_desired_loss judge_search judgements means_by_desired_loss
+    search_checks side_by_side""",
 )
 exempt(
     "__main__",
@@ -830,6 +833,73 @@ def test_shapes_that_do_not_fit_are_named():
 def test_the_key_of_a_stream_is_checked(key):
     with pytest.raises((TypeError, ValueError), match=r"\bkey\b"):
         tasks.stream(*key)
+
+
+# --- Types: what no function asks for
+
+
+class Stranger:
+    """A thing that no function takes."""
+
+
+ANYTHING = ("object", "typing.Any")
+UNTYPED = {
+    "estimator.ModularRegressor": "scikit-learn's way: arguments are checked by fit",
+    "experiments.check_types.settings": "any record of settings",
+    "training.relu_backward.args": "torch's own name: an alias of its function",
+}
+
+
+def parameters_of(name: str) -> list[inspect.Parameter]:
+    """The arguments that can be given by name."""
+    parameters = inspect.signature(PUBLIC[name]).parameters.values()
+    return [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def type_of(parameter: inspect.Parameter) -> str:
+    return inspect.formatannotation(parameter.annotation)
+
+
+HINTED = [name for name in EXEMPT if name.partition(".")[0] in modbook.HINTED.split()]
+TYPED = [
+    (name, p)
+    for name in HINTED
+    for p in parameters_of(name)
+    if p.annotation is not p.empty and type_of(p) not in ANYTHING
+]
+
+
+@pytest.mark.parametrize("name", HINTED)
+def test_every_argument_has_a_type(name):
+    for parameter in parameters_of(name):
+        if not {name, f"{name}.{parameter.name}"} & UNTYPED.keys():
+            assert parameter.annotation is not parameter.empty, parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"), [pytest.param(*t, id=f"{t[0]}.{t[1].name}") for t in TYPED]
+)
+def test_what_is_not_of_its_type_is_refused(name, parameter):
+    arguments = {parameter.name: Stranger()}
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        place = [p.name for p in parameters_of(name)].index(parameter.name)
+        arguments, given = {}, [Stranger()] * (place + 1)
+    else:
+        given = []
+    with alarm(), pytest.raises(TypeError, match=rf"parameter \*?{parameter.name}="):
+        enter_all(PUBLIC[name](*given, **arguments))
+
+
+def enter_all(result) -> None:
+    """Let a generator or a context begin: they run no line before."""
+    list(result) if inspect.isgenerator(result) else enter(result)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert experiments.rank(pd.Series([1], name="m")).tolist() == [1]
+    one = np.float32(1), np.int64(1)
+    assert scaling.same(Comparison(*one, np.float64(1), 3), "paper") == "[Re]"
+    assert scaling.named((np.int64(8), 3)) == "8x3"
 
 
 if __name__ == "__main__":  # what has to be entered in CASES or EXEMPT
