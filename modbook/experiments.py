@@ -5,12 +5,12 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'PLAIN', 'IPYTHON', 'MEASURES', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
            'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types',
            'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings',
-           'run_experiment', 'own_settings', 'check_table', 'summarise', 'readable', 'origins', 'reach', 'known_cells',
-           'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost', 'representative', 'calibrate',
-           'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rows_path', 'rank',
-           'one_protocol', 'newest_protocol', 'record', 'write_table', 'recorded', 'recorded_trials', 'compare_costs',
-           'record_costs', 'costs_path', 'recorded_costs', 'Comparison', 'compare', 'verdict', 'Question', 'answer',
-           'sweep_claims']
+           'run_experiment', 'own_settings', 'check_table', 'summarise', 'readable', 'mean_and_error', 'origins',
+           'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
+           'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table',
+           'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'write_table',
+           'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path', 'recorded_costs', 'Comparison',
+           'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
@@ -359,6 +359,19 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
     return table.set_index(["m", "method", "architecture", "n"])
 
 
+def mean_and_error(
+    rows: pd.DataFrame, keys: Sequence[str], measures: Sequence[str]
+) -> pd.DataFrame:
+    """Means and standard errors over seeds as text, a line for each value of keys."""
+    groups = rows.groupby(list(keys), sort=False)[list(measures)]
+    mean, error = groups.mean(), groups.sem()
+    as_text = lambda name: [  # noqa: E731
+        f"{a:.3f} ± {b:.3f}" if np.isfinite(b) else f"{a:.3f}" if np.isfinite(a) else ""
+        for a, b in zip(mean[name], error[name], strict=True)
+    ]
+    return pd.DataFrame({name: as_text(name) for name in measures}, mean.index)
+
+
 def origins(rows: pd.DataFrame) -> pd.DataFrame:
     """Where rows come from: how many, and core hours, by machine and commit."""
     keys = ["scale", "m", "hardware", "commit", "torch", "protocol"]
@@ -696,22 +709,22 @@ def costs_path(name: str, folder: Path | None = None) -> Path:
 
 
 def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataFrame:
-    """The recorded costs at a scale, summed over methods; empty if there are none."""
+    """The recorded costs at a scale, summed over methods; empty if there are none.
+
+    Operations are left open where some method's are not counted (the pursuit's).
+    """
     check_settings(settings=settings)
     try:
         table = pd.read_csv(costs_path(settings.name, folder))
     except FileNotFoundError:  # nothing is recorded, or this is no checkout
         return pd.DataFrame()
     table = table[table.scale == settings.scale]
-    groups = table.groupby(["measured_on", "trained_on"], as_index=False)
-    columns = ["trials", "operations", "predicted", "actual"]
-    return (
-        groups[columns]
-        .sum()
-        .rename(
-            columns={name: f"{name}, core hours" for name in ("predicted", "actual")}
-        )
-    )
+    groups = table.groupby(["measured_on", "trained_on"])
+    total = groups[["trials", "predicted", "actual"]].sum()
+    total["operations"] = groups.operations.agg(lambda some: some.sum(skipna=False))
+    total["MiB at most"] = groups.bytes.max() / 2**20
+    hours = {name: f"{name}, core hours" for name in ("predicted", "actual")}
+    return total.rename(columns=hours).reset_index()
 
 # %% ../nbs/13_experiments.ipynb #ca63e65b
 class Comparison(NamedTuple):
@@ -751,6 +764,13 @@ def verdict(found: Comparison, scale: str, bound: float = 1.0) -> str:
     if scale == "paper":
         return "[Re]" if holds else "[not Re]"
     return f"indicative: {'holds' if holds else 'does not hold'}"
+
+
+def by_rule(printed: str, other: str) -> str:
+    """One text for the verdicts on the rule as printed and on its variant."""
+    if printed == other:
+        return printed
+    return f"{printed} as printed; {other} with ridge and Adam"
 
 # %% ../nbs/13_experiments.ipynb #d8965c83
 NOT_YET = ("", "not yet")
