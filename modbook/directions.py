@@ -693,7 +693,6 @@ def weakest(verdicts: list[str]) -> str:
     open_ones = [v for v in verdicts if "undecided" in v]
     return open_ones[0] if open_ones else verdicts[0]
 
-
 # %% ../nbs/15_directions.ipynb #dcfe438c
 def judge_claimed(name: str) -> tuple[str, str]:
     """What the paper claims of an experiment, of its rule and of the variant."""

@@ -154,8 +154,8 @@ def trend_panels(curves: pd.DataFrame) -> Figure:
             rows = curves[curves.panel == panel]
             for axes, measure in zip(column, ("test_loss", "train_loss"), strict=True):
                 draw_series(axes, rows, measure)
-            column[0].set_ylim(0, 6)
-            column[1].set_ylim(0, 2)
+            column[0].set_ylim(bottom=0)
+            column[1].set_ylim(bottom=0)
             column[1].set_xlabel(PANELS[panel])
             if panel in "pn":
                 column[1].set_xscale("log")
@@ -241,13 +241,14 @@ def constants_beside_paper(table: pd.DataFrame) -> Figure:
     """Fitted constants with intervals, beside the paper's values."""
     names = {"c": "$c$", "Omega": "$\\Omega$", "alpha": "$\\alpha$"}
     with mpl.rc_context(STYLE):
-        figure, panels = plt.subplots(1, 3, figsize=(7, 2.8))
+        figure, panels = plt.subplots(1, 3, figsize=(8, 2.8))
         for axes, (name, row) in zip(panels, table.iterrows(), strict=True):
             reach = [[max(0, row.ours - row.low)], [max(0, row.high - row.ours)]]
             axes.errorbar([0], [row.ours], reach, fmt="o", capsize=4, color="#D55E00")
             axes.plot([1], [row.paper], "x", color="#777777", markersize=9)
             top = 2.5 * max(row.ours, row.paper)  # a wider interval runs off the panel
-            axes.set(title=names[name], xlim=(-0.6, 1.6), ylim=(0, top))
+            ends = f"{names[name]}: {row.low:.3g} to {row.high:.3g}"
+            axes.set(title=ends, xlim=(-0.6, 1.6), ylim=(0, top))
             axes.set_xticks([0, 1], ["ours", "paper"])
     return figure
 
@@ -277,8 +278,11 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
         for axes, setting in zip(panels, ("rate", "width", "layers"), strict=True):
             lines = means[means.setting == setting].groupby("line", sort=False)
             for look, (line, rows) in zip(looks, lines, strict=False):
-                at = rows.samples.clip(upper=rows.tried)
-                axes.plot(rows.x, at, label=line, **look)
+                at, low, high = (
+                    rows[c].clip(upper=rows.tried) for c in ("samples", "low", "high")
+                )
+                reach = [at - low, high - at]
+                axes.errorbar(rows.x, at, reach, label=line, capsize=2, **look)
                 lost = rows[rows.samples > rows.tried]
                 axes.plot(lost.x, 1.25 * lost.tried, "k^", markersize=7)
             axes.set(xscale="log", yscale="log", xlabel=setting)
@@ -287,7 +291,7 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
             axes.tick_params("x", which="minor", bottom=False, labelbottom=False)
             axes.legend(fontsize=8)
         panels[0].set_xlabel("learning rate")
-        panels[0].set_ylabel("samples needed (median)")
+        panels[0].set_ylabel("samples needed (median, quartiles)")
         panels[0].yaxis.set_major_formatter("{x:g}")
         panels[0].yaxis.set_minor_formatter("{x:g}")
     return figure

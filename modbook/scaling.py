@@ -1327,7 +1327,9 @@ def claim_figure4a() -> tuple[str, str]:
     """Figure 4a from its recorded rows, at a loss of 1.5, of both forms of the rule."""
     settings, rows = best_rows(Figure4a)
     table = worth_learning(search_table(settings, rows), settings.epsilon)
-    found = {words: judge_figure4a(table, settings.scale, x) for x, words in FORMS.items()}
+    found = {
+        words: judge_figure4a(table, settings.scale, x) for x, words in FORMS.items()
+    }
     text = "; ".join(f"{words}: {text}" for words, (text, _) in found.items())
     return text, by_rule(*(said for _, said in found.values()))
 

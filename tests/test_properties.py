@@ -527,7 +527,7 @@ exempt(
     costly_cells longest_path results_folder rows_path rank one_protocol
     newest_protocol""",
 )
-exempt("experiments", TABLES, "reach answer sweep_claims")
+exempt("experiments", TABLES, "reach answer sweep_claims by_rule mean_and_error")
 exempt(
     "figures",
     TABLES,
@@ -543,8 +543,9 @@ exempt(
     "directions",
     TABLES,
     """
-    against_published agrees angles answers ask best_scale by_rule choice_table closer
+    against_published agrees angles answers ask best_scale choice_table closer
     describe difference draw_module embed exceeds family judge_claimed judge_closer
+    judge_question
     kept_directions module_curve own_words plan_directions published_module small_trial
     split_modules start_of trace_summary traces weakest without_modules""",
 )
@@ -563,7 +564,7 @@ exempt(
     ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
-    search_checks side_by_side""",
+    search_checks side_by_side effects_table""",
 )
 exempt(
     "__main__",
