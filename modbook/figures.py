@@ -154,11 +154,13 @@ def trend_panels(curves: pd.DataFrame) -> Figure:
             rows = curves[curves.panel == panel]
             for axes, measure in zip(column, ("test_loss", "train_loss"), strict=True):
                 draw_series(axes, rows, measure)
-            column[0].set_ylim(bottom=0)
-            column[1].set_ylim(bottom=0)
             column[1].set_xlabel(PANELS[panel])
             if panel in "pn":
                 column[1].set_xscale("log")
+        ours = curves[curves.series == "ours"]
+        for row, measure in zip(panels, ("test_loss", "train_loss"), strict=True):
+            highest = ours[measure] + ours[f"{measure}_reach"].fillna(0)
+            row[0].set_ylim(0, 1.05 * highest.max())  # the theory's peak runs off
         panels[0][0].set_ylabel("test loss")
         panels[1][0].set_ylabel("training loss")
         legend_below(figure, panels[0][0])
@@ -277,12 +279,15 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(1, 3, figsize=(9, 3.9), sharey=True)
         for axes, setting in zip(panels, ("rate", "width", "layers"), strict=True):
             lines = means[means.setting == setting].groupby("line", sort=False)
-            for look, (line, rows) in zip(looks, lines, strict=False):
+            for place, (look, (line, rows)) in enumerate(
+                zip(looks, lines, strict=False)
+            ):
                 at, low, high = (
                     rows[c].clip(upper=rows.tried) for c in ("samples", "low", "high")
                 )
                 reach = [at - low, high - at]
-                axes.errorbar(rows.x, at, reach, label=line, capsize=2, **look)
+                x = rows.x * 1.05**place  # side by side
+                axes.errorbar(x, at, reach, label=line, capsize=2, **look)
                 lost = rows[rows.samples > rows.tried]
                 axes.plot(lost.x, 1.25 * lost.tried, "k^", markersize=7)
             axes.set(xscale="log", yscale="log", xlabel=setting)
@@ -293,7 +298,7 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
         panels[0].set_xlabel("learning rate")
         panels[0].set_ylabel("samples needed (median, quartiles)")
         panels[0].yaxis.set_major_formatter("{x:g}")
-        panels[0].yaxis.set_minor_formatter("{x:g}")
+        panels[0].yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     return figure
 
 # %% ../nbs/18_figures.ipynb #04639390

@@ -793,16 +793,16 @@ FORMS = {"algorithm1": "as printed", "algorithm1-adam": "with ridge and Adam"}
 def by_desired_loss(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame:
     """The finished searches for each of DESIRED, told apart by a column `epsilon`.
 
-    A loss and m with fewer searches than another loss has at that m is left out: what
-    other searches happen to have answered is no fair sample. So are tasks that are
-    not worth learning.
+    A method with fewer searches at a loss and m than it has there at another loss is
+    left out: what other searches happen to have answered is no fair sample. So are
+    tasks that are not worth learning.
     """
     table = pd.concat(
         search_table(replace(settings, epsilon=e), rows).assign(epsilon=e)
         for e in DESIRED
     )
-    done = table.groupby(["epsilon", "m"]).seed.transform("count")
-    table = table[done == done.groupby(table.m).transform("max")]
+    done = table.groupby(["epsilon", "m", "method"]).seed.transform("count")
+    table = table[done == done.groupby([table.m, table.method]).transform("max")]
     return table[table.variance > table.epsilon]
 
 

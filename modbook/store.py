@@ -25,7 +25,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple, get_args, get_type_hints
 
+import numpy as np
 import pandas as pd
+import scipy
 import torch
 
 from . import __version__
@@ -79,6 +81,8 @@ def provenance(device: str = "cpu") -> dict[str, str]:
         modbook=__version__,
         python=platform.python_version(),
         torch=torch.__version__,
+        numpy=np.__version__,
+        scipy=scipy.__version__,
     )
 
 # %% ../nbs/11_store.ipynb #359e06ce
@@ -538,6 +542,8 @@ ORIGIN = (
     "modbook",
     "python",
     "torch",
+    "numpy",
+    "scipy",
     "peak_mib",
 )
 
