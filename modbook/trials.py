@@ -4,15 +4,16 @@
 __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'OWN', 'SORTED', 'OF_RULE', 'DEFAULTS', 'TASK', 'NETWORK', 'SCANS',
            'TAUGHT', 'Rule', 'Trial', 'check_trial', 'check_watch', 'check_pursued', 'streams', 'Data', 'draw_data',
            'apply_rule', 'pursue_modules', 'starting_projections', 'build', 'spread', 'distil', 'parameter_count',
-           'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch', 'best_checkpoint', 'as_texts', 'run',
-           'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute', 'estimate_seconds',
-           'together', 'memory']
+           'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch', 'best_checkpoint', 'as_texts',
+           'products_in', 'run', 'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute',
+           'estimate_seconds', 'together', 'memory']
 
 # %% ../nbs/09_trials.ipynb #bc6b61e8
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 
@@ -80,7 +81,11 @@ HANDED = ("unit", "raw", "kernel")
 # %% ../nbs/09_trials.ipynb #da3bf00b
 STARTS = ("random", "algorithm1", "pursuit", "oracle")
 SEES = ("projection", "all")
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "tf32": torch.float32,  # with products on a GPU's tensor cores
+}
 
 
 @dataclass(frozen=True)
@@ -471,6 +476,17 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
         )
     return texts
 
+# %% ../nbs/09_trials.ipynb #ebb12f42
+@contextmanager
+def products_in(dtype: str) -> Iterator[None]:
+    """Products in TF32 on a GPU where the dtype is tf32, else in full."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
 # %% ../nbs/09_trials.ipynb #536438ab
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
@@ -482,6 +498,8 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     if str(device).partition(":")[0] not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     t, started = trials[0], time.perf_counter()
+    if t.dtype == "tf32" and str(device) == "cpu":
+        raise ValueError("dtype 'tf32' takes a GPU: device must be 'cuda', got 'cpu'")
     data, U, report = draw_data(trials), None, {}
     pursued = pursue_modules(trials, data, device) if t.start == "pursuit" else []
     if t.start is not None:
@@ -496,7 +514,8 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
         for name in ("X", "y", "X_test", "X_held")
     }
     watch = Watch(t, data, model, sets)
-    results = train_networks(trials, model, sets, watch)
+    with products_in(t.dtype):
+        results = train_networks(trials, model, sets, watch)
     results |= evaluate(t, data, model, sets["X_test"])
     if t.held_out:
         results |= best_checkpoint(watch.steps, watch.table())
@@ -603,4 +622,4 @@ def memory(trial: Trial) -> int:
     units = (t.K or t.ensemble) * max(t.width, t.m)
     step = 2 * t.layers * units * (t.batch or t.n)
     numbers = max(step, 3 * units * t.n_test) + (t.n + t.n_test) * (t.m + 1)
-    return numbers * (4 if t.dtype == "float32" else 8)
+    return numbers * DTYPES[t.dtype].itemsize

@@ -1,5 +1,7 @@
 """On a GPU: the same training as on a processor; skipped where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,11 +22,24 @@ KINDS = {
 }
 
 
+SETTINGS = dict(m=3, k=3, n=200, iterations=50, n_test=500)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_computes_what_a_processor_does(kind):
-    settings = dict(m=3, k=3, n=200, iterations=50, n_test=500, dtype="float64")
+    settings = SETTINGS | dict(dtype="float64")
     trials = [Trial(seed=seed, **settings, **KINDS[kind]) for seed in range(3)]
     on_cpu, on_gpu = run(trials), run(trials, "cuda")
     for a, b in zip(on_cpu, on_gpu, strict=True):
         np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-6)
         assert a["id"] == b["id"]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 0.02), ("tf32", 0.2)])
+def test_single_precision_on_a_gpu_is_near_double(dtype, rtol):
+    exact = [
+        Trial(seed=seed, dtype="float64", width=32, **SETTINGS) for seed in range(3)
+    ]
+    on_gpu = run([replace(trial, dtype=dtype) for trial in exact], "cuda")
+    for a, b in zip(run(exact), on_gpu, strict=True):
+        np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=rtol)

@@ -324,7 +324,7 @@ CASES: dict[str, dict[str, Kind]] = {
         **dict(
             projection=choice("linear", "distance"), sees=choice("projection", "all")
         ),
-        dtype=choice("float32", "float64"),
+        dtype=choice("float32", "float64", "tf32"),
     ),
     "trials.run": dict(trials=JOBS, device=DEVICE),
     "trials.check_alike": dict(trials=JOBS),
@@ -492,7 +492,7 @@ exempt(
     """
     streams draw_data apply_rule starting_projections pursue_modules distil build
     spread outputs directions
-    evaluate train_networks Watch best_checkpoint as_texts""",
+    evaluate train_networks Watch best_checkpoint as_texts products_in""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
 exempt("sweeps", "an interface: nothing is called", "Job Weighed")
