@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import IO
 
 import pandas as pd
 
@@ -268,7 +267,7 @@ def report(settings: Experiment, store: Reader, state: State) -> int:
     return 1
 
 
-def print_failures(failures: pd.DataFrame, file: IO | None = None) -> None:
+def print_failures(failures: pd.DataFrame, file: object = None) -> None:
     """The trials that raised, each with the last line of its traceback."""
     if failures.empty:
         return
@@ -480,7 +479,7 @@ def verify_command(arguments: argparse.Namespace) -> int:
 class Unread:
     """A stream that goes on quietly when its reader has left."""
 
-    def __init__(self, stream: IO):
+    def __init__(self, stream: object):  # anything to write to
         self.stream = stream
 
     def write(self, text: str) -> int:

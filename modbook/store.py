@@ -22,8 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
+from io import IOBase
 from pathlib import Path
-from typing import IO, NamedTuple, get_args, get_type_hints
+from typing import NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -181,7 +182,7 @@ def _is_at(file, name: Path) -> bool:
         return False
 
 
-def free_lock(file: IO | None) -> None:
+def free_lock(file: IOBase | None) -> None:
     """Remove the lock file and give the lock back."""
     with suppress(OSError):
         os.unlink(file.name)
