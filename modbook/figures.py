@@ -10,7 +10,7 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'example_input', 'column_pictures', 'projection_columns']
 
 # %% ../nbs/18_figures.ipynb #17258342
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -583,7 +583,7 @@ def draw_images(
     axes: Axes,
     summary: pd.DataFrame,
     across: str,
-    places: Sequence[float] | None = None,
+    places: Mapping[float, float] | None = None,
 ) -> None:
     """Accuracy of every method over a column, with standard errors."""
     for method, look in IMAGE_LOOKS.items():
@@ -595,7 +595,7 @@ def draw_images(
 
 
 def draw_published(
-    axes: Axes, where: str, across: str, places: Sequence[float] | None = None
+    axes: Axes, where: str, across: str, places: Mapping[float, float] | None = None
 ) -> None:
     """The paper's accuracies of one of its figures or tables, thin."""
     table = published()

@@ -599,7 +599,11 @@ def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     return text, image_verdict(rest, rows, 0.5)
 
 # %% ../nbs/17_image_results.ipynb #29f90ee4
-def samples_needed(n: Sequence[float], accuracy: Sequence[float], level: float) -> str:
+def samples_needed(
+    n: Sequence[float] | pd.Series,
+    accuracy: Sequence[float] | pd.Series,
+    level: float,
+) -> str:
     """How many inputs reach the level, as text."""
     n, accuracy = np.asarray(n, float), np.maximum.accumulate(np.asarray(accuracy))
     if accuracy[-1] < level:
