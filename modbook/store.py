@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
-from io import IOBase
 from pathlib import Path
 from typing import NamedTuple, get_args, get_type_hints
 
@@ -182,7 +181,7 @@ def _is_at(file, name: Path) -> bool:
         return False
 
 
-def free_lock(file: IOBase | None) -> None:
+def free_lock(file: object) -> None:
     """Remove the lock file and give the lock back."""
     with suppress(OSError):
         os.unlink(file.name)
