@@ -19,6 +19,7 @@ from textwrap import dedent, indent
 
 import pandas as pd
 
+# %% ../nbs/21_cli.ipynb #7fef1fda
 from .directions import DIRECTIONS
 from modbook.experiments import (
     NAMES,

@@ -6,9 +6,9 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
            'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
            'RuleChoices', 'Questions', 'without_modules', 'Asked', 'best_scale', 'ask', 'own_words', 'answers', 'Score',
-           'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'judge_claimed',
-           'judge_question', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
-           'published_module']
+           'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'in_words',
+           'judge_claimed', 'judge_question', 'judge_closer', 'split_modules', 'choice_table', 'module_curve',
+           'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -23,6 +23,7 @@ from scipy import stats
 
 from modbook.experiments import (
     BEYOND,
+    FORMS,
     NAMES,
     NOT_YET,
     Cell,
@@ -60,7 +61,7 @@ class Size:
     n_test: int = 10_000
 
 # %% ../nbs/15_directions.ipynb #7a6bc7be
-RULES = {"algorithm1": {}, "algorithm1-adam": dict(optimiser="adam", jitter=0.1)}
+RULES = dict(zip(FORMS, ({}, dict(optimiser="adam", jitter=0.1)), strict=True))
 
 
 def start_of(method: str, **rule) -> dict:
@@ -694,23 +695,27 @@ def weakest(verdicts: list[str]) -> str:
     return open_ones[0] if open_ones else verdicts[0]
 
 # %% ../nbs/15_directions.ipynb #dcfe438c
+def in_words(found: Comparison) -> str:
+    """A ratio with its interval."""
+    return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
 def judge_claimed(name: str) -> tuple[str, str]:
     """What the paper claims of an experiment, of its rule and of the variant."""
     rows, texts, verdicts = recorded(name), [], []
-    for rule, words in zip(RULES, ("as printed", "ridge and Adam"), strict=True):
+    for rule, words in FORMS.items():
         asked = CLAIMED[name](rule)
         found = [ask(a, rows) for a in asked]
         if None in found:
             return NOT_YET
         ratios = [
-            f"{a.words} {c.ratio:.2f} ({c.low:.2f} to {c.high:.2f})"
-            for a, (c, _) in zip(asked, found, strict=True)
+            f"{a.words} {in_words(c)}" for a, (c, _) in zip(asked, found, strict=True)
         ]
         texts.append(f"{words}: {', '.join(ratios)}")
         verdicts.append(weakest([said for _, said in found]))
     return "loss ratios, " + "; ".join(texts), by_rule(*verdicts)
 
-
+# %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:
     """A reviewers' question from its recorded rows, for every method it is asked of."""
     rows, texts, verdicts = recorded("questions"), [], []
@@ -720,17 +725,15 @@ def judge_question(words: str) -> tuple[str, str]:
         found = ask(asked, rows)
         if found is None:
             return NOT_YET
-        ratio = found[0]
-        name = describe(asked.method)
-        texts.append(f"{name} {ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
+        texts.append(f"{describe(asked.method)} {in_words(found[0])}")
         verdicts.append(found[1])
     return "loss ratios: " + "; ".join(texts), weakest(verdicts)
 
-
+# %% ../nbs/15_directions.ipynb #5768ab29
 def judge_closer(figure: str, *words: str) -> tuple[str, str]:
     """The claims about similarity of a figure that are named."""
     rows, texts, verdicts = best_scale(recorded(f"fig{figure}")), [], []
-    for rule, name in zip(RULES, ("as printed", "ridge and Adam"), strict=True):
+    for rule, name in FORMS.items():
         mine = [c for c in CLOSER if c.high.method == rule and c.words in words]
         own = rows[rows.method == rule]
         texts.append(f"{name} {own[START].mean():.3f} to {own[END].mean():.3f}")

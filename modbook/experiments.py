@@ -2,11 +2,11 @@
 
 # %% auto #0
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'BEYOND', 'NAMES', 'TEACHING', 'EXPECTED',
-           'PLAIN', 'IPYTHON', 'MEASURES', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
+           'PLAIN', 'IPYTHON', 'MEASURES', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
            'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types',
            'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings',
-           'run_experiment', 'own_settings', 'check_table', 'summarise', 'readable', 'mean_and_error', 'origins',
-           'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
+           'run_experiment', 'own_settings', 'check_table', 'summarise', 'plus_minus', 'readable', 'mean_and_error',
+           'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
            'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table',
            'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'write_table',
            'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path', 'recorded_costs', 'Comparison',
@@ -344,18 +344,21 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([counts, means, errors], axis=1).reset_index()
 
 # %% ../nbs/13_experiments.ipynb #4291f263
+def plus_minus(means: pd.Series, errors: pd.Series) -> list[str]:
+    """Means with their errors, as text; what is NaN is left out."""
+    return [
+        "" if np.isnan(a) else f"{a:.3f}" if np.isnan(b) else f"{a:.3f} ± {b:.3f}"
+        for a, b in zip(means, errors, strict=True)
+    ]
+
+
 def readable(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary as text, mean and standard error in one column."""
     keys = ["m", "method", "architecture", "n", "seeds", "diverged"]
     check_table([*keys, *MEASURES], summary=summary)
     table = summary[keys].copy()
     for name in MEASURES:
-        mean, error = summary[name], summary[f"{name}_se"]
-        pairs = zip(mean, error, strict=True)
-        table[name.replace("_", " ")] = [
-            "" if np.isnan(a) else f"{a:.3f}" if np.isnan(b) else f"{a:.3f} ± {b:.3f}"
-            for a, b in pairs
-        ]
+        table[name.replace("_", " ")] = plus_minus(summary[name], summary[f"{name}_se"])
     return table.set_index(["m", "method", "architecture", "n"])
 
 
@@ -365,13 +368,10 @@ def mean_and_error(
     """Means and standard errors over seeds as text, a line for each value of keys."""
     groups = rows.groupby(list(keys), sort=False)[list(measures)]
     mean, error = groups.mean(), groups.sem()
-    as_text = lambda name: [  # noqa: E731
-        f"{a:.3f} ± {b:.3f}" if np.isfinite(b) else f"{a:.3f}" if np.isfinite(a) else ""
-        for a, b in zip(mean[name], error[name], strict=True)
-    ]
-    return pd.DataFrame({name: as_text(name) for name in measures}, mean.index)
+    texts = {name: plus_minus(mean[name], error[name]) for name in measures}
+    return pd.DataFrame(texts, mean.index)
 
-
+# %% ../nbs/13_experiments.ipynb #f03eca41
 def origins(rows: pd.DataFrame) -> pd.DataFrame:
     """Where rows come from: how many, and core hours, by machine and commit."""
     keys = ["scale", "m", "hardware", "commit", "torch", "protocol"]
@@ -766,11 +766,15 @@ def verdict(found: Comparison, scale: str, bound: float = 1.0) -> str:
     return f"indicative: {'holds' if holds else 'does not hold'}"
 
 
-def by_rule(printed: str, other: str) -> str:
-    """One text for the verdicts on the rule as printed and on its variant."""
-    if printed == other:
-        return printed
-    return f"{printed} as printed; {other} with ridge and Adam"
+FORMS = {"algorithm1": "as printed", "algorithm1-adam": "with ridge and Adam"}
+
+
+def by_rule(*verdicts: str) -> str:
+    """One text for the verdicts on FORMS, in their order."""
+    if len(set(verdicts)) == 1:
+        return verdicts[0]
+    each = zip(verdicts, FORMS.values(), strict=True)
+    return "; ".join(f"{said} {form}" for said, form in each)
 
 # %% ../nbs/13_experiments.ipynb #d8965c83
 NOT_YET = ("", "not yet")

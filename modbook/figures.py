@@ -271,7 +271,7 @@ def settings_ratios(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.set_xlabel("test loss / that of the paper's choice")
     return figure
 
-
+# %% ../nbs/18_figures.ipynb #0a43744d
 def samples_by_setting(means: pd.DataFrame) -> Figure:
     """Samples needed by learning rate, width and layers; a line an architecture."""
     looks = list(LOOKS.values())

@@ -323,10 +323,10 @@ class RuleChoicesImages(ImageExperiment):
             for seed in self.seed_range(min(3, size.seeds))
         ]
 
-# %% ../nbs/17_image_results.ipynb #84319205
+# %% ../nbs/17_image_results.ipynb #85f1b38c
 ASKED = ("monolithic", "random", "algorithm1", "variant-a")
 
-
+# %% ../nbs/17_image_results.ipynb #84319205
 @dataclass(frozen=True)
 class ImageQuestions(ImageExperiment):
     """Reviewers' questions; the net's column of a row says which."""

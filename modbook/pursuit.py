@@ -377,7 +377,7 @@ class Model:
         """(2 D, d) weights of module j's waves."""
         return self.fit.alpha[block(self.axis, self.r, j)]
 
-
+# %% ../nbs/07_pursuit.ipynb #30d6e802
 def solve(
     kind: str, axis: Axis, U: torch.Tensor, priors: Priors, data: Moments
 ) -> Model:

@@ -3,25 +3,25 @@
 # %% auto #0
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
-           'DRAWS', 'SAME', 'PEAK', 'WIDE', 'FIGURE4A_SCALES', 'CONTRADICTED', 'DESIRED', 'FORMS', 'RATES',
-           'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES',
-           'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends', 'Figure2',
-           'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
-           'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better', 'judge_calibration', 'Nearest',
-           'side_by_side', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table',
-           'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table',
-           'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'search_table',
-           'shorter', 'Figure4a', 'search_checks', 'judge_search', 'by_desired_loss', 'means_by_desired_loss',
-           'judgements', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning', 'exponential', 'Share',
-           'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a', 'judge_growth', 'sample_means',
-           'readable_means', 'published_table', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
+           'DRAWS', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'CONTRADICTED', 'RATES', 'FIGURE8_SCALES',
+           'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES',
+           'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends', 'Figure2', 'plain',
+           'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances', 'resampled_distances',
+           'calibrate', 'calibration_points', 'clearly_better', 'judge_calibration', 'Nearest', 'side_by_side',
+           'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table', 'judge_figure2',
+           'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit',
+           'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'finished', 'search_table', 'shorter',
+           'Figure4a', 'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
+           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
+           'judge_growth', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
+           'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
            'combinations', 'rule_settings', 'network_settings', 'said', 'HyperparameterSearch', 'settings_table',
            'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a',
            'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import ClassVar, NamedTuple
@@ -30,7 +30,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+# %% ../nbs/14_scaling.ipynb #a34c022e
 from modbook.experiments import (
+    FORMS,
     MODULES_PER_K,
     NAMES,
     NINE,
@@ -377,13 +379,18 @@ def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
-def interval(logs: Sequence[float] | np.ndarray | pd.Series) -> Comparison:
-    """The ratio behind independent log ratios, with its 95 % interval."""
+def interval(
+    logs: Sequence[float] | np.ndarray | pd.Series, comparisons: int = 1
+) -> Comparison:
+    """The ratio behind independent log ratios, with its 95 % interval.
+
+    With several comparisons the interval is Bonferroni's, all of them 95 % together.
+    """
     logs = np.asarray(logs, dtype=float)
     if len(logs) < 2:
         return Comparison(math.nan, 0.0, math.inf, len(logs))
     centre = logs.mean()
-    half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
+    half = stats.t.ppf(1 - 0.025 / comparisons, len(logs) - 1) * stats.sem(logs)
     ends = np.exp([centre, centre - half, centre + half])
     return Comparison(*ends.tolist(), len(logs))
 
@@ -684,6 +691,17 @@ def replay(search: SampleSearch, losses: Mapping[int, float]) -> list[int]:
     return told
 
 
+SEARCHED = ["method", "architecture", "m", "seed"]  # what tells searches apart
+
+
+def finished(settings: SearchExperiment, rows: pd.DataFrame) -> Iterator[tuple]:
+    """Of each finished search: key, all rows of its task, itself, the n it asked."""
+    for key, some in rows[rows.tau == settings.tau].groupby(SEARCHED, sort=False):
+        search = settings.search()
+        if told := replay(search, dict(zip(some.n, some.test_loss, strict=True))):
+            yield key, some, search, told
+
+
 def search_table(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each finished search in the rows, at the settings' epsilon.
 
@@ -691,15 +709,12 @@ def search_table(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame
     that were tried. `variance` is that of the task's target.
     """
     lines = []
-    keys = ["method", "architecture", "m", "seed"]
-    for key, some in rows[rows.tau == settings.tau].groupby(keys, sort=False):
-        search = settings.search()
-        if told := replay(search, dict(zip(some.n, some.test_loss, strict=True))):
-            log2 = search.l if search.censored else search.c
-            variance = (some.test_loss / some.test_nmse).median()
-            found = (search.samples, log2 * math.log(2), search.censored, variance)
-            lines.append((*key, *found, len(told)))
-    columns = [*keys, "samples", "log_n", "censored", "variance", "evaluations"]
+    for key, some, search, told in finished(settings, rows):
+        log2 = search.l if search.censored else search.c
+        variance = (some.test_loss / some.test_nmse).median()
+        found = (search.samples, log2 * math.log(2), search.censored, variance)
+        lines.append((*key, *found, len(told)))
+    columns = [*SEARCHED, "samples", "log_n", "censored", "variance", "evaluations"]
     return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #addb2567
@@ -756,11 +771,8 @@ def search_checks(settings: SearchExperiment, rows: pd.DataFrame) -> dict[str, i
     Keys: answers, closed, others, contradicting.
     """
     found = dict.fromkeys(("answers", "closed", "others", "contradicting"), 0)
-    keys = ["method", "architecture", "m", "seed"]
-    for _, some in rows[rows.tau == settings.tau].groupby(keys, sort=False):
-        search = settings.search()
-        told = replay(search, dict(zip(some.n, some.test_loss, strict=True)))
-        if not told or search.censored:
+    for _, some, search, told in finished(settings, rows):
+        if search.censored:
             continue
         other = some[~some.n.isin(told)]
         enough = other.test_loss <= settings.epsilon
@@ -784,47 +796,6 @@ def judge_search(found: Mapping[str, int]) -> tuple[str, str]:
     closed = 0 < found["answers"] == found["closed"]
     sound = found["contradicting"] <= CONTRADICTED * found["others"]
     return text, "runs as printed" if closed and sound else "does not do what it says"
-
-# %% ../nbs/14_scaling.ipynb #055ccf87
-DESIRED = (0.5, 1.0, 1.5)
-FORMS = {"algorithm1": "as printed", "algorithm1-adam": "with ridge and Adam"}
-
-
-def by_desired_loss(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame:
-    """The finished searches for each of DESIRED, told apart by a column `epsilon`.
-
-    A method with fewer searches at a loss and m than it has there at another loss is
-    left out: what other searches happen to have answered is no fair sample. So are
-    tasks that are not worth learning.
-    """
-    table = pd.concat(
-        search_table(replace(settings, epsilon=e), rows).assign(epsilon=e)
-        for e in DESIRED
-    )
-    done = table.groupby(["epsilon", "m", "method"]).seed.transform("count")
-    table = table[done == done.groupby([table.m, table.method]).transform("max")]
-    return table[table.variance > table.epsilon]
-
-
-def means_by_desired_loss(table: pd.DataFrame) -> pd.DataFrame:
-    """Medians with quartiles as text: a line a method, a column a loss and m."""
-    means = [
-        readable_means(sample_means(some)).samples.rename(epsilon)
-        for epsilon, some in table.groupby("epsilon")
-    ]
-    wide = pd.concat(means, axis=1).unstack("m").dropna(axis=1, how="all")
-    return wide.reindex([name for name in NAMES.values() if name in wide.index])
-
-
-def judgements(table: pd.DataFrame, scale: str) -> pd.DataFrame:
-    """The line and the verdict of Figure 4a for each desired loss."""
-    lines = [
-        (epsilon, len(some), NAMES[method], *judge_figure4a(some, scale, method))
-        for epsilon, some in table.groupby("epsilon")
-        for method in FORMS
-    ]
-    columns = ["desired loss", "searches", "method", "needs", "verdict"]
-    return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #69c9cbf5
 RATES = (0.001, 0.01, 0.1)
@@ -1025,7 +996,7 @@ def judge_figure4a(
     )
     return text, joint(needs_fewer(s, scale) for s in found.values())
 
-
+# %% ../nbs/14_scaling.ipynb #90bd0ea2
 def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str]:
     """The growth of one method in one line."""
     laws = growth_laws(table)
@@ -1077,6 +1048,46 @@ def published_table() -> pd.DataFrame:
     ]
     return pd.DataFrame(lines)
 
+# %% ../nbs/14_scaling.ipynb #055ccf87
+DESIRED = (0.5, 1.0, 1.5)
+
+
+def by_desired_loss(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFrame:
+    """The finished searches for each of DESIRED, told apart by a column `epsilon`.
+
+    A method with fewer searches at a loss and m than it has there at another loss is
+    left out: what other searches happen to have answered is no fair sample. So are
+    tasks that are not worth learning.
+    """
+    table = pd.concat(
+        search_table(replace(settings, epsilon=e), rows).assign(epsilon=e)
+        for e in DESIRED
+    )
+    done = table.groupby(["epsilon", "m", "method"]).seed.transform("count")
+    table = table[done == done.groupby([table.m, table.method]).transform("max")]
+    return table[table.variance > table.epsilon]
+
+
+def means_by_desired_loss(table: pd.DataFrame) -> pd.DataFrame:
+    """Medians with quartiles as text: a line a method, a column a loss and m."""
+    means = [
+        readable_means(sample_means(some)).samples.rename(epsilon)
+        for epsilon, some in table.groupby("epsilon")
+    ]
+    wide = pd.concat(means, axis=1).unstack("m").dropna(axis=1, how="all")
+    return wide.reindex([name for name in NAMES.values() if name in wide.index])
+
+
+def judgements(table: pd.DataFrame, scale: str) -> pd.DataFrame:
+    """The line and the verdict of Figure 4a for each desired loss."""
+    lines = [
+        (epsilon, len(some), NAMES[method], *judge_figure4a(some, scale, method))
+        for epsilon, some in table.groupby("epsilon")
+        for method in FORMS
+    ]
+    columns = ["desired loss", "searches", "method", "needs", "verdict"]
+    return pd.DataFrame(lines, columns=columns)
+
 # %% ../nbs/14_scaling.ipynb #10f9b34b
 def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, str]]:
     """The rate 0.01 against each other rate, by the other."""
@@ -1099,11 +1110,8 @@ def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
     ]:
         some = some.assign(line=line, x=some[setting])
         some = some.sort_values(["width", "layers"])
-        groups = some.groupby(["line", "x"], sort=False)
-        at_share = lambda q: groups.samples.quantile(q, interpolation="nearest")  # noqa: B023, E731
-        ends = dict(samples=at_share(0.5), low=at_share(0.25), high=at_share(0.75))
-        means = pd.DataFrame(ends | dict(tried=np.exp(groups.log_n.max())))
-        parts.append(means.reset_index().sort_values("x").assign(setting=setting))
+        means = sample_means(some, ["line", "x"])
+        parts.append(means.sort_values("x").assign(setting=setting))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -1228,13 +1236,10 @@ def settings_table(rows: pd.DataFrame, search: str) -> pd.DataFrame:
     losses = np.log(rows.pivot_table("test_loss", ["m", "seed"], "method"))
     choice = RULE_CHOICE if search == "rule" else NETWORK_CHOICE
     base = losses[f"{search}: {said(choice)}"]
-    level = 1 - 0.025 / max(1, losses.shape[1] - 1)
     lines = []
     for name, column in losses.items():
-        logs = (column - base).dropna()
-        half = stats.t.ppf(level, max(1, len(logs) - 1)) * logs.sem()
-        ends = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
-        lines.append((name.partition(": ")[2], math.exp(column.mean()), *ends))
+        found = interval((column - base).dropna(), max(1, losses.shape[1] - 1))
+        lines.append((name.partition(": ")[2], math.exp(column.mean()), *found[:3]))
     columns = ["setting", "test loss", "ratio", "low", "high"]
     table = pd.DataFrame(lines, columns=columns).sort_values("test loss")
     return table.assign(chosen=table.setting == said(choice)).reset_index(drop=True)
@@ -1277,13 +1282,11 @@ def effects_table(rows: pd.DataFrame, search: str) -> pd.DataFrame:
         for value, logs in _effects(rows, name, list(choice)).items()
         if value != str(choice[name])
     }
-    level = 1 - 0.025 / max(1, len(effects))
     lines = []
     for (name, value), logs in effects.items():
-        half = stats.t.ppf(level, max(1, len(logs) - 1)) * logs.sem()
-        ends = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+        found = interval(logs.dropna(), len(effects))
         lost = int((rows.log.isna() & (rows[name] == value)).sum())
-        lines.append((name, value, str(choice[name]), *ends, len(logs), lost))
+        lines.append((name, value, str(choice[name]), *found, lost))
     columns = ["setting", "value", "against", "ratio", "low", "high", "tasks"]
     return pd.DataFrame(lines, columns=[*columns, "diverged"])
 
@@ -1350,7 +1353,7 @@ def claim_algorithm2() -> tuple[str, str]:
     text, said = judge_search(search_checks(settings, rows))
     return f"{text}; {each}, {lost}", said
 
-
+# %% ../nbs/14_scaling.ipynb #745f9aa8
 def claim_figure8() -> tuple[str, str]:
     """Figure 8 from its recorded rows."""
     settings, rows = best_rows(Figure8)

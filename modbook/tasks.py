@@ -38,10 +38,10 @@ def check_seed(**seeds) -> None:
         if value < 0:
             raise ValueError(allowed)
 
-# %% ../nbs/02_tasks.ipynb #218b695e
+# %% ../nbs/02_tasks.ipynb #75c48aa3
 PROJECTIONS = ("linear", "distance")
 
-
+# %% ../nbs/02_tasks.ipynb #218b695e
 @dataclass(frozen=True)
 class SineTask:
     """R sine tasks (Eqn 69; Eqn 71 if `projection` is "distance") and their truth."""
