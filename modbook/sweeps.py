@@ -125,7 +125,7 @@ def _but_the_seed(trial: Job) -> tuple:
 
 def plan(trials: Iterable[Job], free: int | None = None) -> list[list[Job]]:
     """Groups to train together, the longest first; `free` is as for `group_size`."""
-    if not isinstance(trials, Iterable):
+    if isinstance(trials, str):  # an iterable too, and without jobs if it is empty
         raise TypeError(f"trials must be a list of trials, got {trials!r}")
     trials, kinds, groups = list(trials), {}, []
     check_jobs(trials=trials)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from beartype.door import is_bearable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -343,9 +344,9 @@ CASES: dict[str, dict[str, Kind]] = {
     "store.provenance": dict(device=DEVICE),
     # sweeps
     "sweeps.shape": dict(trial=JOB),
-    "sweeps.group_size": dict(trial=JOB, free=POSITIVE.but(None)),
+    "sweeps.group_size": dict(trial=JOB, free=COUNT_OR_NONE),
     "sweeps.cost": dict(group=JOBS),
-    "sweeps.plan": dict(trials=JOBS, free=POSITIVE.but(None)),
+    "sweeps.plan": dict(trials=JOBS, free=COUNT_OR_NONE),
     "sweeps.check_device": dict(device=DEVICE),
     "sweeps.choose_device": dict(device=DEVICE),
     "sweeps.free_memory": dict(device=DEVICE),
@@ -721,6 +722,17 @@ def test_the_table_names_real_arguments(name):
     parameters = inspect.signature(PUBLIC[name]).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     assert CASES[name].keys() <= parameters.keys() or open_ended
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_good_values_are_of_their_types(name):
+    for parameter in inspect.signature(PUBLIC[name]).parameters.values():
+        if (
+            parameter.name in CASES[name]
+            and parameter.annotation is not parameter.empty
+        ):
+            good = CASES[name][parameter.name].good()
+            assert is_bearable(good, parameter.annotation, conf=modbook.HOW), parameter
 
 
 # --- The property
