@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn import datasets
-from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
@@ -352,10 +351,8 @@ def feature_machine(X, y, seed, U):
 
 
 def boosting(seed):
-    try:
-        from lightgbm import LGBMRegressor
-    except ImportError:
-        return HistGradientBoostingRegressor(random_state=seed)
+    from lightgbm import LGBMRegressor
+
     return LGBMRegressor(random_state=seed, n_jobs=1, verbose=-1, min_child_samples=10)
 
 

@@ -2,36 +2,58 @@
 
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
     python benchmarks/pursuit.py large              # a hundred thousand, and a million
-    python benchmarks/pursuit.py complexity M SEEDS # the ladder of one dimension
+    python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
 
-Rows go to results/pursuit_NAME/rows.csv; those that are there are not run again.
+The last is the ladder of one dimension: of the pursuit and the true directions, or of
+the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
+results/pursuit_NAME/rows.csv; those that are there are not run again. A second process
+needs a folder of its own for its rows: --folder FOLDER.
 """
 
-import sys
+import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import peers
 import torch
 
 from modbook.beyond import (
     METHODS,
     SOLVED,
+    TASKS,
     PursuitTrial,
     large_grid,
+    relative_error,
     rungs,
     targets_grid,
 )
+from modbook.experiments import results_folder
 
 KEYS = ["method", "m", "n", "tau", "seed"]
+
+
+class PeerTrial(PursuitTrial):
+    """A peer on the same task and samples."""
+
+    methods = tuple(peers.METHODS)
+
+    def fit(self, task, X, y):
+        fit = peers.METHODS[self.method]
+        return fit(X.numpy(), y[:, 0].numpy(), self.seed, task.u[0])
+
+    def judge(self, found, task, X, y) -> dict:
+        guess = torch.as_tensor(np.ravel(found(X.numpy())))[:, None]
+        return dict(nmse=relative_error(guess, y))
 
 
 class Rows:
     """A table on disk that grows by a row."""
 
-    def __init__(self, name: str):
-        root = Path(__file__).resolve().parent.parent
-        self.path = root / "results" / f"pursuit_{name}" / "rows.csv"
+    def __init__(self, name: str, folder: Path):
+        self.path = folder / f"pursuit_{name}" / "rows.csv"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         table = pd.read_csv(self.path) if self.path.exists() else None
         self.rows = [] if table is None else table.to_dict("records")
@@ -45,25 +67,37 @@ class Rows:
         self.rows.append(row)
         table = pd.DataFrame(self.rows)
         table.to_csv(self.path, index=False, float_format="%.6g")
-        shown = ("nmse", "worst_cosine", "modules", "seconds", "cpu_seconds")
-        print(*key.values(), *(f"{row[name]:.4g}" for name in shown), flush=True)
+        print(*key.values(), f"{row['nmse']:.4g} {row['seconds']:.3g} s", flush=True)
         return row
 
 
-def climb_ladder(rows: Rows, m: int, seeds: int) -> None:
-    """Up to the first rung that solves the task, for both methods."""
-    for seed in range(seeds):
-        for method in METHODS:
-            for n in rungs(m):
-                if rows.run(PursuitTrial(method, m, n, 3, seed))["nmse"] < SOLVED:
-                    break
+def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
+    """Up to the first rung that solves the task."""
+    peer = method not in METHODS
+    trial = partial(PeerTrial if peer else PursuitTrial, method, m)
+    for n in rungs(m, peer=peer):
+        if rows.run(trial(n, 3, seed))["nmse"] < SOLVED:
+            break
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=("targets", "large", "complexity"))
+    parser.add_argument("numbers", type=int, nargs="*", help="M and TASKS")
+    parser.add_argument("--methods", default=",".join(METHODS), help="with commas")
+    parser.add_argument("--folder", type=Path, default=results_folder())
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = Rows(given.name, given.folder)
+    if given.name == "complexity":
+        m, tasks = given.numbers
+        for seed in TASKS[:tasks]:
+            for method in given.methods.split(","):
+                climb_ladder(rows, method, m, seed)
+    else:
+        for trial in {"targets": targets_grid, "large": large_grid}[given.name]():
+            rows.run(trial)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    name, *rest = sys.argv[1:]
-    if name == "complexity":
-        climb_ladder(Rows(name), *map(int, rest))
-    else:
-        for trial in {"targets": targets_grid, "large": large_grid}[name]():
-            Rows(name).run(trial)
+    main()

@@ -13,7 +13,12 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/19_claims.ipynb #a0dfb02c
-from .beyond import claim_peers
+from modbook.beyond import (
+    claim_complexity,
+    claim_large,
+    claim_peers,
+    claim_targets,
+)
 from .directions import judge_claimed, judge_closer, judge_question
 from modbook.experiments import (
     NOT_YET,
@@ -322,6 +327,24 @@ CLAIMS += [
         "not in it; asked for: best or level on 9 of 10 modular tasks, level on others",
         "python benchmarks/peers.py 1",
         claim_peers,
+    ),
+    Claim(
+        "beyond: the pursuit at two sizes",
+        "not in it; asked for: within 1.5 times the true directions, 90 % solved, fast",
+        "python benchmarks/pursuit.py targets",
+        claim_targets,
+    ),
+    Claim(
+        "beyond: a million samples",
+        "not in it; asked for: under five minutes and 4 GB",
+        "python benchmarks/pursuit.py large",
+        claim_large,
+    ),
+    Claim(
+        "beyond: samples needed by the pursuit",
+        "not in it; asked for: 8 times the free parameters, up to 16 modules",
+        "python benchmarks/pursuit.py complexity 16 6",
+        claim_complexity,
     ),
 ]
 

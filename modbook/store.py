@@ -3,12 +3,11 @@
 # %% auto #0
 __all__ = ['DAMAGED', 'TROUBLE', 'SCHEMA', 'TABLES', 'SIGNATURE', 'ORIGIN', 'LOSSES', 'hardware', 'commit', 'provenance',
            'Driver', 'lock_path', 'driver_of', 'take_lock', 'free_lock', 'plain_errors', 'create', 'read_schema',
-           'upgrade', 'insert', 'no_collecting', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
+           'upgrade', 'insert', 'columns_of', 'table_of', 'connect', 'Reader', 'read_rows', 'marks', 'Store',
            'check_open', 'Merged', 'difference', 'merge', 'rebuild', 'shape_of', 'true_trial', 'outdated', 'faults',
            'check', 'tried_records', 'say']
 
 # %% ../nbs/11_store.ipynb #8e5be85d
-import gc
 import json
 import math
 import os
@@ -284,19 +283,19 @@ def insert(db: sqlite3.Connection, rows: Iterable[Mapping]) -> None:
         db.execute("DELETE FROM failures WHERE id = ?", values[:1])
 
 # %% ../nbs/11_store.ipynb #2ccc075e
-@contextmanager
-def no_collecting() -> Iterator[None]:
-    """Leave the garbage: with many small lists, looking for it doubles the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
+def columns_of(rows: Sequence[str], names: list[str]) -> dict[str, list]:
+    """Columns from rows that are lists as text, some hundred rows read at once."""
+    columns = {name: [] for name in names}
+    for i in range(0, len(rows), 500):  # what is read fits the cache
+        some = [row[1:-1] for row in rows[i : i + 500]]
+        values = json.loads(f"[{','.join(some)}]")
+        if len(values) != len(some) * len(names):
+            raise json.JSONDecodeError("too many or too few values", some[0], 0)
+        for place, column in enumerate(columns.values()):
+            column += values[place :: len(names)]
+    return columns
 
 
-@no_collecting()
 def table_of(
     kept: Sequence[tuple[int, str]], names: Mapping[int, list]
 ) -> pd.DataFrame:
@@ -304,12 +303,11 @@ def table_of(
     order, columns = [], {}
     for layout in sorted({layout for layout, _ in kept}):
         which = [i for i, (other, _) in enumerate(kept) if other == layout]
-        rows = json.loads("[" + ",".join(kept[i][1] for i in which) + "]")
-        values = dict(zip(names[layout], zip(*rows, strict=True), strict=True))
-        for name in columns.keys() | values.keys():
+        values = columns_of([kept[i][1] for i in which], names[layout])
+        for name in columns.keys() | values.keys() if order else ():
             column = columns.setdefault(name, [math.nan] * len(order))
             column.extend(values.get(name, [math.nan] * len(which)))
-        order += which
+        columns, order = columns or values, order + which
     first = dict.fromkeys(n for layout in names for n in names[layout] if n in columns)
     table = pd.DataFrame({name: columns[name] for name in first})
     place = sorted(range(len(order)), key=order.__getitem__)

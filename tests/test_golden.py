@@ -95,7 +95,7 @@ def test_losses_are_unchanged(golden, name):
 def test_image_losses_are_unchanged(golden, name):
     """These train in float32: the digits that are left differ between processors."""
     found = measure_image(IMAGE_TRIALS[name])
-    assert found == pytest.approx(golden["image rows"][name], rel=1e-3), (
+    assert found == pytest.approx(golden["image rows"][name], rel=5e-3), (
         "losses changed: if that is meant, raise the images' PROTOCOL and rewrite"
     )
 

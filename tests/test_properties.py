@@ -493,7 +493,7 @@ exempt(
     """
     streams draw_data apply_rule starting_projections pursue_modules distil build
     spread outputs directions
-    evaluate train_networks Watch best_checkpoint as_texts products_in""",
+    evaluate train_networks Watch best_checkpoint as_texts products_in changed""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
 exempt("sweeps", "an interface: nothing is called", "Job Weighed")
@@ -501,8 +501,8 @@ exempt(
     "store",
     INSIDE,
     """
-    create read_schema upgrade insert table_of connect read_rows marks tried_records
-    difference rebuild shape_of true_trial outdated faults say plain_errors
+    create read_schema upgrade insert columns_of table_of connect read_rows marks
+    difference rebuild shape_of true_trial outdated faults say plain_errors tried_records
     lock_path driver_of take_lock free_lock""",
 )
 exempt("store", ITSELF, "check_open")
@@ -583,7 +583,7 @@ exempt(
     "beyond",
     TABLES,
     """
-    complexity_table count_verdicts draw_complexity draw_peers judge_peers
+    climbs complexity_table count_verdicts draw_complexity draw_peers judge_peers
     judge_targets""",
 )
 exempt("estimator", RECORD, "ModuleFunction Modules Smooth Trees")
@@ -650,7 +650,11 @@ exempt(
 )
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
 exempt("pursuit", INSIDE, "free_parameters offer stretch")
-exempt("beyond", INSIDE, "rungs needed")
+exempt(
+    "beyond",
+    INSIDE,
+    "rungs needed median_interval reached recorded_pursuit relative_error",
+)
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
 exempt(
     "experiments",
