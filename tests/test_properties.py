@@ -502,8 +502,8 @@ exempt(
     INSIDE,
     """
     create read_schema upgrade insert columns_of table_of connect read_rows marks
-    difference rebuild shape_of true_trial outdated faults say plain_errors tried_records
-    lock_path driver_of take_lock free_lock""",
+    tried_records difference rebuild shape_of true_trial outdated faults say
+    plain_errors lock_path driver_of take_lock free_lock""",
 )
 exempt("store", ITSELF, "check_open")
 exempt(
