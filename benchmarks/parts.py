@@ -9,6 +9,7 @@ Run it on an idle machine. The notebooks check that both ways agree.
 import csv
 import itertools
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -122,6 +123,18 @@ def by_hand(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair
         "automatic differentiation",
         ours,
         lambda: (automatic(X) - y).square().mean().backward(),
+    )
+
+
+def compiled(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
+    X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
+    automatic = Monolithic(generators(R), 5, width, layers)
+    loss = torch.compile(lambda: (automatic(X) - y).square().mean())
+    return (
+        f"the engine's step, n = {n}, width {width}",
+        "torch.compile",
+        step_by_hand(R, n, width, layers),
+        lambda: loss().backward(),
     )
 
 
@@ -249,6 +262,9 @@ def solver(K: int = 8) -> Pair:
 
 
 def pairs() -> list[Pair]:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        print("left out, for want of a C++ compiler: torch.compile")
     return [
         library(),
         library(256, 100, 8, 3),
@@ -256,6 +272,7 @@ def pairs() -> list[Pair]:
         bias(),
         by_hand(),
         by_hand(64, 100, 8, 3),
+        *([compiled(), compiled(64, 100, 8, 3)] if compiler else []),
         one_vector(),
         *(chunks(columns) for columns in (128, 2500, 10_000)),
         modular(1000),
