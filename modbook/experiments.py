@@ -424,8 +424,6 @@ class State(NamedTuple):
 def state_of(settings: Experiment, store: Reader) -> State:
     """How far an experiment is, by what its store has."""
     check_settings(settings=settings)
-    if not isinstance(store, Reader):
-        raise TypeError(f"store must be a Reader or a Store, got {store!r}")
     trials = {cell.trial.id: cell.trial for cell in known_cells(settings, store)}
     rows, failed = store.rows(trials.values()), set(store.failures().id)
     done = set(rows.id) if len(rows) else set()
@@ -574,10 +572,8 @@ def results_folder(start: Path | None = None) -> Path:
 # %% ../nbs/13_experiments.ipynb #82a34175
 def rows_path(name: str, folder: Path | None = None) -> Path:
     """Where the recorded rows of an experiment are."""
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"name must be that of an experiment, got {name!r}")
-    if folder is not None and not isinstance(folder, str | Path):
-        raise TypeError(f"folder must be a path, got {folder!r}")
+    if not name:
+        raise ValueError("name must be that of an experiment, got ''")
     return Path(folder or results_folder()) / name / "rows.csv"
 
 # %% ../nbs/13_experiments.ipynb #55a40dcf

@@ -85,8 +85,6 @@ HOW = (
 
 def cifar10_folder(folder: str | Path = "") -> Path:
     """Where the six files are; FileNotFoundError says what to do if they are not."""
-    if not isinstance(folder, str | Path):
-        raise TypeError(f"folder must be a path, got {folder!r}")
     given = str(folder) or os.environ.get(VARIABLE, "")
     if not given:
         raise FileNotFoundError(f"no folder with CIFAR-10 was given: {HOW}")

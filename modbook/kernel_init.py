@@ -395,10 +395,6 @@ def find_projections(
     check_generators(rngs=rngs)
     check_sets(X, y, len(rngs))
     check_counts(K=K)
-    if not isinstance(kernel, Kernel):
-        raise TypeError(f"kernel must be a Kernel, got {kernel!r}")
-    if not isinstance(how, Descent):
-        raise TypeError(f"how must be a Descent, got {how!r}")
     X, y = X.double(), y.double()
     own = [rng.spawn(K) for rng in rngs]  # a generator for each module
     starts = np.stack([[kernel.start(g, X.shape[2]) for g in each] for each in own])

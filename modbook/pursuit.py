@@ -8,8 +8,8 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Scene',
            'scorer', 'distinct', 'likeness', 'scan', 'alone', 'Place', 'ascent', 'last', 'climb', 'climbs', 'Settings',
            'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset',
-           'pursue', 'check_request', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
-           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
+           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -33,7 +33,6 @@ from modbook.theory import (
     check_counts,
     check_flags,
     check_from,
-    check_generators,
 )
 
 # %% ../nbs/07_pursuit.ipynb #3e878061
@@ -968,7 +967,6 @@ def pursue(
     values are not finite; outputs that do not vary get no modules.
     """
     check_data(X, y)
-    check_request(rng, settings)
     X, y = X.double(), y.double()
     centre, spread = y.mean(0), y.std(0, correction=0)
     spread = torch.where(spread > 1e-12 * y.abs().amax(0), spread, 0.0)
@@ -981,20 +979,8 @@ def pursue(
     return Pursuit(model, inputs, centre, spread, low, high, tuple(trace), starts)
 
 # %% ../nbs/07_pursuit.ipynb #ec1e01ab
-def check_request(rng: np.random.Generator, settings: Settings) -> None:
-    """Raise TypeError unless these are a generator and settings."""
-    check_generators(rng=rng)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a single generator, got {rng!r}")
-    if not isinstance(settings, Settings):
-        raise TypeError(f"settings must be Settings, got {settings!r}")
-
-
 def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
     """Raise unless X is (n, m), y is (n, d), all finite numbers, n at least 2."""
-    for name, part in (("X", X), ("y", y)):
-        if not isinstance(part, torch.Tensor):
-            raise TypeError(f"{name} must be a tensor, got {part!r:.60}")
     if X.ndim != 2 or y.ndim != 2 or len(X) != len(y) or 0 in (*X.shape, *y.shape):
         shapes = f"{tuple(X.shape)} and {tuple(y.shape)}"
         raise ValueError(f"X and y must be (n, m) and (n, d), got {shapes}")
@@ -1093,7 +1079,6 @@ def true_model(
 ) -> Pursuit:
     """The oracle: the same model with given directions, only its priors tuned."""
     check_data(X, y)
-    check_request(rng, settings)
     check_arrays(2, U=U)
     if not np.isfinite(U).all() or U.shape[1] != X.shape[1] or not len(U):
         raise ValueError(f"U must be finite and (k, {X.shape[1]}), got {U.shape}")

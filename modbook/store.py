@@ -338,8 +338,6 @@ class Reader:
     read_only = True
 
     def __init__(self, path: str | Path):
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"path must be the name of a file, got {path!r}")
         self.path, self.db = Path(path), None
         try:
             self._open()

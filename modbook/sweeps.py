@@ -196,8 +196,6 @@ def _train(group: Sequence[Job], device: str, pieces: int) -> list[dict]:
 # %% ../nbs/12_sweeps.ipynb #2f4989fe
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the memory of a processor or GPU is used up."""
-    if not isinstance(error, BaseException):
-        raise TypeError(f"error must be an exception, got {error!r}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("not enough memory", "can't allocate memory", "out of memory")
@@ -578,8 +576,6 @@ class Notebook(Log):
 # %% ../nbs/12_sweeps.ipynb #f988f652
 def make_screen(show: bool = True) -> Screen:
     """The screen that suits standard output."""
-    if not isinstance(show, bool):
-        raise TypeError(f"show must be True or False, got {show!r}")
     if not show:
         return Screen()
     if type(sys.stdout).__module__.startswith("ipykernel"):
@@ -594,8 +590,6 @@ class Progress:
         if not isinstance(groups, list):
             raise TypeError(f"groups must be a list of groups, got {groups!r}")
         check_jobs(groups=list(chain(*groups)))
-        if not isinstance(screen, Screen):
-            raise TypeError(f"screen must be a Screen, got {screen!r}")
         self.screen, self.title, self.began = screen, title, time.monotonic()
         self.left, self.to_spend = sum(map(len, groups)), sum(map(cost, groups))
         self.done = self.failed = 0

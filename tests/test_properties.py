@@ -642,7 +642,7 @@ exempt(
     INSIDE,
     """
     add alone ascent basin bin_index bin_sums binned block bounds build cap centres
-    check_data check_request chunks climb climbs damped design distinct evidence_slopes
+    check_data chunks climb climbs damped design distinct evidence_slopes
     finish grow hand_out importance inverse_of_lower jacobian keep last leave_one_out
     lessons likeness mean module_axis module_function moments normal_equations posterior
     predict prepare price prune refine rounds run scan scorer see settle simplify solve
