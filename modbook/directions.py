@@ -7,7 +7,7 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
            'RuleChoices', 'Questions', 'without_modules', 'Asked', 'best_scale', 'ask', 'own_words', 'answers', 'Score',
            'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'in_words',
-           'judge_claimed', 'judge_question', 'judge_closer', 'split_modules', 'choice_table', 'module_curve',
+           'judge_claimed', 'judge_question', 'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve',
            'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
@@ -728,6 +728,18 @@ def judge_question(words: str) -> tuple[str, str]:
         texts.append(f"{describe(asked.method)} {in_words(found[0])}")
         verdicts.append(found[1])
     return "loss ratios: " + "; ".join(texts), weakest(verdicts)
+
+# %% ../nbs/15_directions.ipynb #f0eedfba
+def twice(rows: pd.DataFrame) -> pd.DataFrame:
+    """Trials with rows at both scales: the second test losses over the first ones.
+
+    By method: trials, and the least, the (geometric) mean and the largest ratio.
+    """
+    first, second = (rows[rows.scale == scale] for scale in ("laptop", "paper"))
+    both = first.merge(second, on=["method", "id"], suffixes=("", "_again"))
+    both["ratio"] = np.log(both.test_loss_again / both.test_loss)
+    groups = pd.concat([both, both.assign(method="all")]).groupby("method", sort=False)
+    return np.exp(groups.ratio.agg(["min", "mean", "max"])).assign(trials=groups.size())
 
 # %% ../nbs/15_directions.ipynb #5768ab29
 def judge_closer(figure: str, *words: str) -> tuple[str, str]:

@@ -648,6 +648,7 @@ exempt(
     predict prepare price prune refine rounds run scan scorer see settle simplify solve
     spectrum subset tangent teach tune variances wave_slopes waves whiten widen""",
 )
+exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
 exempt("pursuit", INSIDE, "free_parameters offer stretch")
 exempt(
