@@ -93,11 +93,14 @@ def test_losses_are_unchanged(golden, name):
 
 @pytest.mark.parametrize("name", IMAGE_TRIALS)
 def test_image_losses_are_unchanged(golden, name):
-    """These train in float32: the digits that are left differ between processors."""
-    found = measure_image(IMAGE_TRIALS[name])
-    assert found == pytest.approx(golden["image rows"][name], rel=5e-3), (
-        "losses changed: if that is meant, raise the images' PROTOCOL and rewrite"
-    )
+    """Losses are of training in float32, and differ between processors; starts do not."""
+    found, wanted = measure_image(IMAGE_TRIALS[name]), golden["image rows"][name]
+    assert found.keys() == wanted.keys()
+    for measure, value in wanted.items():
+        near = pytest.approx(value, rel=5e-3 if "loss" in measure else 1e-3)
+        assert found[measure] == near, (
+            f"{measure} changed: if that is meant, raise the images' PROTOCOL and rewrite"
+        )
 
 
 def test_image_trials_cover_every_network_and_start():
