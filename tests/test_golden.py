@@ -93,13 +93,13 @@ def test_losses_are_unchanged(golden, name):
 
 @pytest.mark.parametrize("name", IMAGE_TRIALS)
 def test_image_losses_are_unchanged(golden, name):
-    """Losses are of training in float32, and differ between processors; starts do not."""
+    """Losses are of float32 and differ between processors; starts do not."""
     found, wanted = measure_image(IMAGE_TRIALS[name]), golden["image rows"][name]
     assert found.keys() == wanted.keys()
     for measure, value in wanted.items():
         near = pytest.approx(value, rel=5e-3 if "loss" in measure else 1e-3)
         assert found[measure] == near, (
-            f"{measure} changed: if that is meant, raise the images' PROTOCOL and rewrite"
+            f"{measure} changed: if meant, raise the images' PROTOCOL and rewrite"
         )
 
 
