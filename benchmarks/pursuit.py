@@ -3,9 +3,10 @@
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
     python benchmarks/pursuit.py large              # a hundred thousand, and a million
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
+    python benchmarks/pursuit.py missed M TASKS     # what was not found, and why
 
-The last is the ladder of one dimension: of the pursuit and the true directions, or of
-the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
+`complexity` is the ladder of one dimension: of the pursuit and the true directions, or
+of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
 results/pursuit_NAME/rows.csv; those that are there are not run again. A second process
 needs a folder of its own for its rows: --folder FOLDER.
 """
@@ -22,16 +23,22 @@ import torch
 
 from modbook.beyond import (
     METHODS,
+    MULTIPLE,
     SOLVED,
     TASKS,
     PursuitTrial,
     large_grid,
+    missed_modules,
     relative_error,
     rungs,
     targets_grid,
 )
 from modbook.experiments import results_folder
+from modbook.pursuit import free_parameters
+from modbook.store import provenance
 
+GRIDS = {"targets": targets_grid, "large": large_grid}
+KINDS = (*GRIDS, "complexity", "missed")
 KEYS = ["method", "m", "n", "tau", "seed"]
 
 
@@ -63,12 +70,24 @@ class Rows:
         for row in self.rows:
             if all(row[name] == key[name] for name in KEYS):
                 return row
-        row = trial.run()
+        row = self.add(trial.run())
+        print(*key.values(), f"{row['nmse']:.4g} {row['seconds']:.3g} s", flush=True)
+        return row
+
+    def add(self, row: dict) -> dict:
         self.rows.append(row)
         table = pd.DataFrame(self.rows)
         table.to_csv(self.path, index=False, float_format="%.6g")
-        print(*key.values(), f"{row['nmse']:.4g} {row['seconds']:.3g} s", flush=True)
         return row
+
+
+def keep_missed(rows: Rows, m: int, seed: int) -> None:
+    """The modules missed at the multiple that was asked for, each a row."""
+    done = {(row["m"], row["seed"]) for row in rows.rows}
+    if (m, seed) not in done:
+        trial = PursuitTrial("pursuit", m, MULTIPLE * free_parameters(m, m, 3), 3, seed)
+        for line in missed_modules(trial):
+            rows.add(line | provenance())
 
 
 def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
@@ -82,21 +101,24 @@ def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=("targets", "large", "complexity"))
+    parser.add_argument("name", choices=KINDS)
     parser.add_argument("numbers", type=int, nargs="*", help="M and TASKS")
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas")
     parser.add_argument("--folder", type=Path, default=results_folder())
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(given.name, given.folder)
-    if given.name == "complexity":
-        m, tasks = given.numbers
-        for seed in TASKS[:tasks]:
-            for method in given.methods.split(","):
-                climb_ladder(rows, method, m, seed)
-    else:
-        for trial in {"targets": targets_grid, "large": large_grid}[given.name]():
+    if given.name in GRIDS:
+        for trial in GRIDS[given.name]():
             rows.run(trial)
+        return
+    m, tasks = given.numbers
+    for seed in TASKS[:tasks]:
+        if given.name == "missed":
+            keep_missed(rows, m, seed)
+            continue
+        for method in given.methods.split(","):
+            climb_ladder(rows, method, m, seed)
 
 
 if __name__ == "__main__":

@@ -654,7 +654,9 @@ exempt("pursuit", INSIDE, "free_parameters offer stretch")
 exempt(
     "beyond",
     INSIDE,
-    "rungs needed median_interval reached recorded_pursuit relative_error",
+    """
+    rungs needed median_interval missed_modules reached recorded_pursuit relative_error
+    starts_for""",
 )
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
 exempt(
