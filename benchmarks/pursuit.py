@@ -3,7 +3,7 @@
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
     python benchmarks/pursuit.py large              # a hundred thousand, and a million
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
-    python benchmarks/pursuit.py missed M TASKS     # what was not found, and why
+    python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
 
 `complexity` is the ladder of one dimension: of the pursuit and the true directions, or
 of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
@@ -28,7 +28,7 @@ from modbook.beyond import (
     TASKS,
     PursuitTrial,
     large_grid,
-    missed_modules,
+    module_fates,
     relative_error,
     rungs,
     targets_grid,
@@ -38,7 +38,7 @@ from modbook.pursuit import free_parameters
 from modbook.store import provenance
 
 GRIDS = {"targets": targets_grid, "large": large_grid}
-KINDS = (*GRIDS, "complexity", "missed")
+KINDS = (*GRIDS, "complexity", "fates")
 KEYS = ["method", "m", "n", "tau", "seed"]
 
 
@@ -81,12 +81,12 @@ class Rows:
         return row
 
 
-def keep_missed(rows: Rows, m: int, seed: int) -> None:
-    """The modules missed at the multiple that was asked for, each a row."""
+def keep_fates(rows: Rows, m: int, seed: int) -> None:
+    """A row for each module, at the multiple that was asked for."""
     done = {(row["m"], row["seed"]) for row in rows.rows}
     if (m, seed) not in done:
         trial = PursuitTrial("pursuit", m, MULTIPLE * free_parameters(m, m, 3), 3, seed)
-        for line in missed_modules(trial):
+        for line in module_fates(trial):
             rows.add(line | provenance())
 
 
@@ -114,8 +114,8 @@ def main() -> None:
         return
     m, tasks = given.numbers
     for seed in TASKS[:tasks]:
-        if given.name == "missed":
-            keep_missed(rows, m, seed)
+        if given.name == "fates":
+            keep_fates(rows, m, seed)
             continue
         for method in given.methods.split(","):
             climb_ladder(rows, method, m, seed)

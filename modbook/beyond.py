@@ -4,8 +4,9 @@
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'MULTIPLE', 'MISSED',
            'OURS', 'NO_PEERS', 'LEVEL', 'SHARES', 'MOST', 'CLIMBERS', 'PursuitTrial', 'relative_error', 'targets_grid',
            'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table',
-           'starts_for', 'missed_modules', 'judge_peers', 'count_verdicts', 'claim_peers', 'recorded_pursuit',
-           'reached', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity', 'draw_peers']
+           'starts_for', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'claim_peers',
+           'recorded_pursuit', 'reached', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity',
+           'draw_peers']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
@@ -219,8 +220,12 @@ def starts_for(snr: float, frequency: float, m: int) -> float:
     return 1 / cap(angle, m) if angle else np.inf
 
 
-def missed_modules(trial: PursuitTrial) -> list[dict]:
-    """For each module not found: starts it would have taken, evidence at its truth."""
+def module_fates(trial: PursuitTrial) -> list[dict]:
+    """For each module: how near what was found is, and what finding it would take.
+
+    The starts for it, with what is left over as noise, and the evidence it would gain
+    from its true direction.
+    """
     task, X, y, *_ = trial.data()
     found, m = trial.fit(task, X, y), trial.m
     targets = (y - found.centre) / found.spread
@@ -230,14 +235,29 @@ def missed_modules(trial: PursuitTrial) -> list[dict]:
     truth = settle("linear", torch.linalg.lstsq(found.inputs.to, U.T).solution.T)
     cosines = np.abs(task.u[0] @ found.directions.T).max(1, initial=0)
     lines = []
-    for j in np.flatnonzero(cosines < MISSED):
+    for j in range(m):
         snr = np.sqrt(trial.n * task.a[0, j] ** 2 / (2 * m * left))
         waves = zip(snr, np.abs(task.omega[0, j]), strict=True)
         starts = min(starts_for(s, w, m) for s, w in waves)
         gain = max(climb(scene, truth[j], width, 4).gain for width in WINDOWS)
-        line = dict(module=int(j), cosine=cosines[j], starts=starts, tried=found.starts)
+        line = dict(module=j, cosine=cosines[j], starts=starts, tried=found.starts)
         lines.append(asdict(trial) | line | dict(gain=gain, price=price(found.model)))
     return lines
+
+# %% ../nbs/22_beyond.ipynb #bc604bd2
+def why_missed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Modules missed by dimension, and how many of them for which reason."""
+    missed = rows.cosine < MISSED
+    no_samples, no_starts = np.isinf(rows.starts), rows.starts > rows.tried
+    reasons = {
+        "modules": missed | True,
+        "missed": missed,
+        "too few samples": missed & no_samples,
+        "too few starts": missed & no_starts & ~no_samples,
+        "neither": missed & ~no_starts,
+        "would pay": missed & (rows.gain > rows.price),
+    }
+    return pd.DataFrame(reasons).groupby(rows.m).sum()
 
 # %% ../nbs/22_beyond.ipynb #6fb55ebe
 OURS = "ModularRegressor"

@@ -584,7 +584,7 @@ exempt(
     TABLES,
     """
     climbs complexity_table count_verdicts draw_complexity draw_peers judge_peers
-    judge_targets""",
+    judge_targets why_missed""",
 )
 exempt("estimator", RECORD, "ModuleFunction Modules Smooth Trees")
 exempt(
@@ -655,7 +655,7 @@ exempt(
     "beyond",
     INSIDE,
     """
-    rungs needed median_interval missed_modules reached recorded_pursuit relative_error
+    rungs needed median_interval module_fates reached recorded_pursuit relative_error
     starts_for""",
 )
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
