@@ -4,7 +4,7 @@
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'MULTIPLE', 'MISSED',
            'OURS', 'NO_PEERS', 'LEVEL', 'SHARES', 'MOST', 'CLIMBERS', 'PursuitTrial', 'relative_error', 'targets_grid',
            'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table',
-           'starts_for', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'claim_peers',
+           'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'claim_peers',
            'recorded_pursuit', 'reached', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity',
            'draw_peers']
 
@@ -220,6 +220,11 @@ def starts_for(snr: float, frequency: float, m: int) -> float:
     return 1 / cap(angle, m) if angle else np.inf
 
 
+def telling(frequency: float) -> float:
+    """The share of a wave's variance that is neither linear nor quadratic."""
+    return float(stats.poisson.sf(2, frequency**2))
+
+
 def module_fates(trial: PursuitTrial) -> list[dict]:
     """For each module: how near what was found is, and what finding it would take.
 
@@ -238,7 +243,7 @@ def module_fates(trial: PursuitTrial) -> list[dict]:
     for j in range(m):
         snr = np.sqrt(trial.n * task.a[0, j] ** 2 / (2 * m * left))
         waves = zip(snr, np.abs(task.omega[0, j]), strict=True)
-        starts = min(starts_for(s, w, m) for s, w in waves)
+        starts = min(starts_for(s * telling(w) ** 0.5, w, m) for s, w in waves)
         gain = max(climb(scene, truth[j], width, 4).gain for width in WINDOWS)
         line = dict(module=j, cosine=cosines[j], starts=starts, tried=found.starts)
         lines.append(asdict(trial) | line | dict(gain=gain, price=price(found.model)))

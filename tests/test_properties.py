@@ -656,7 +656,7 @@ exempt(
     INSIDE,
     """
     rungs needed median_interval module_fates reached recorded_pursuit relative_error
-    starts_for""",
+    starts_for telling""",
 )
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
 exempt(
