@@ -375,19 +375,20 @@ CLIMBERS = {  # methods, their looks and names, in the order of the legend
 def draw_complexity(table: pd.DataFrame) -> Figure:
     """Samples needed against m = k; hollow: the median task needs more than that."""
     figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    for method, (style, name) in CLIMBERS.items():
+    for place, (method, (style, name)) in enumerate(CLIMBERS.items()):
         group = table[table.method == method]
-        most = group.free * LADDER[-1]
+        if group.empty:
+            continue
+        most, m = group.free * LADDER[-1], group.m + 0.14 * (place - 2)
         known = group[np.isfinite(group["median"])]
-        middle, top = known["median"], most[known.index]
-        reach = [middle - known.low, np.minimum(known.high, top) - middle]
+        middle, low = known["median"], known.low.replace(0, np.nan)
+        high = np.minimum(known.high, most[known.index]).where(known.low > 0)
+        reach = [middle - low, high - middle]
         (line, *_) = axes.errorbar(
-            known.m, middle, reach, fmt=style, capsize=3, label=name
+            m[known.index], middle, reach, fmt=style, capsize=3, label=name
         )
         above = group.index.difference(known.index)
-        axes.plot(
-            group.m[above], most[above], style[0], color=line.get_color(), mfc="none"
-        )
+        axes.plot(m[above], most[above], style[0], color=line.get_color(), mfc="none")
     free = table.drop_duplicates("m").sort_values("m")
     axes.plot(free.m, free.free, ":", color="black", label="free parameters")
     axes.plot(free.m, MULTIPLE * free.free, "-.", color="0.5", label="8 times as many")
