@@ -357,7 +357,9 @@ def claim_complexity() -> tuple[str, str]:
     if rows is None:
         return NOT_YET
     table = complexity_table(rows[rows.method == "pursuit"])
-    texts = [f"m = {x.m}: {x.multiple:.1f} ({x.tasks})" for x in table.itertuples()]
+    table["shown"] = table.multiple.map("{:.1f}".format)
+    table.loc[np.isinf(table.multiple), "shown"] = f"over {LADDER[-1]}"
+    texts = [f"m = {x.m}: {x.shown} ({x.tasks})" for x in table.itertuples()]
     within = table.multiple.max() <= MULTIPLE and table.m.max() >= 16
     return "times the free parameters (tasks): " + ", ".join(texts), reached(within)
 
