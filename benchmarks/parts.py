@@ -12,7 +12,7 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,15 +37,19 @@ Way = Callable[[], object]
 Pair = tuple[str, str, Way, Way]  # what, against what, the engine's way, the other
 
 
-def median_ms(step: Way, repeats: int = 15) -> float:
-    """Median milliseconds of a call, after one to warm up."""
-    step()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+def medians_ms(ways: Sequence[Way], repeats: int = 15) -> list[float]:
+    """Median milliseconds of calls that take turns, after one of each to warm up.
+
+    By turns, so that a machine that slows down for a while slows all of them down.
+    """
+    times = [[] for _ in ways]
+    for turn in range(repeats + 1):
+        for way, own in zip(ways, times, strict=True):
+            start = time.perf_counter()
+            way()
+            if turn:
+                own.append(time.perf_counter() - start)
+    return [1e3 * statistics.median(own) for own in times]
 
 
 def generators(R: int) -> list[np.random.Generator]:
@@ -288,7 +292,7 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = []
     for idea, other, ours, theirs in pairs():
-        ours_ms, other_ms = median_ms(ours), median_ms(theirs)
+        ours_ms, other_ms = medians_ms([ours, theirs])
         line = dict(idea=idea, against=other, ms=ours_ms, against_ms=other_ms)
         lines.append(line | dict(faster=other_ms / ours_ms))
         print(
