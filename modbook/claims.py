@@ -235,7 +235,7 @@ CLAIMS += [
     Claim(
         "Figure 10",
         "more modules, lower loss",
-        "papermill nbs/fig10_modules.ipynb",
+        "papermill nbs/fig10_modules.ipynb -p scale paper",
         lambda: judge_claimed("fig10"),
     ),
     Claim(
@@ -319,7 +319,7 @@ CLAIMS += [
     Claim(
         "'more modules help'",
         "Figure 10",
-        "papermill nbs/fig10_modules.ipynb",
+        "papermill nbs/fig10_modules.ipynb -p scale paper",
         lambda: judge_claimed("fig10"),
     ),
     Claim(
