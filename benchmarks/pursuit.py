@@ -112,6 +112,8 @@ def main() -> None:
         for trial in GRIDS[given.name]():
             rows.run(trial)
         return
+    if len(given.numbers) != 2 or not 0 < given.numbers[1] <= len(TASKS):
+        parser.error(f"{given.name} needs M and TASKS, of which there are {len(TASKS)}")
     m, tasks = given.numbers
     for seed in TASKS[:tasks]:
         if given.name == "fates":

@@ -2,11 +2,10 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'MULTIPLE', 'MISSED',
-           'OURS', 'NO_PEERS', 'LEVEL', 'SHARES', 'MOST', 'CLIMBERS', 'PursuitTrial', 'relative_error', 'targets_grid',
+           'OURS', 'NO_PEERS', 'LEVEL', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'PursuitTrial', 'targets_grid',
            'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table',
-           'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'claim_peers',
-           'recorded_pursuit', 'reached', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity',
-           'draw_peers']
+           'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'reached',
+           'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity', 'draw_peers']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
@@ -21,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .experiments import NOT_YET, results_folder
+from .experiments import recorded
 from modbook.pursuit import (
     WINDOWS,
     Pursuit,
@@ -45,6 +44,11 @@ from .theory import check_choice, check_counts
 METHODS = ("pursuit", "oracle")
 TEST_SAMPLES = 10_000
 SOLVED = 0.02  # of the variance
+
+# %% ../nbs/22_beyond.ipynb #edeb16db
+def relative_error(guess: torch.Tensor, y: torch.Tensor) -> float:
+    """The mean squared error over the variance."""
+    return ((guess - y).square().mean() / y.var()).item()
 
 # %% ../nbs/22_beyond.ipynb #eae8102c
 @dataclass(frozen=True)
@@ -102,11 +106,6 @@ class PursuitTrial:
             peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
         return asdict(self) | self.judge(found, task, *test) | cost | provenance()
-
-
-def relative_error(guess: torch.Tensor, y: torch.Tensor) -> float:
-    """The mean squared error over the variance."""
-    return ((guess - y).square().mean() / y.var()).item()
 
 # %% ../nbs/22_beyond.ipynb #35bdc5c3
 SIZES = ((5, 1000), (8, 3000))
@@ -297,37 +296,25 @@ def count_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
     return counts.assign(share=shares, asked=asked, reached=shares >= asked)
 
 
+def reached(found: bool | np.bool_) -> str:
+    return "reached" if found else "not reached"
+
+
 def claim_peers() -> tuple[str, str]:
     """What the recorded rows say against the peers, and whether it was reached."""
-    path = results_folder() / "peers" / "rows.csv"
-    if not path.exists():
-        return NOT_YET
-    verdicts = judge_peers(pd.read_csv(path))
+    verdicts = judge_peers(recorded("peers"))
     parts = [
         f"{one.best} best, {one.level} level, {one.behind} behind on {kind} tasks"
         for kind, one in count_verdicts(verdicts).iterrows()
     ]
     worst = verdicts.loc[verdicts.ratio.idxmax()]
     parts.append(f"at worst {worst.ratio:.1f} times the best ({worst.task})")
-    reached = count_verdicts(verdicts).reached.all()
-    return "; ".join(parts), "reached" if reached else "not reached"
+    return "; ".join(parts), reached(count_verdicts(verdicts).reached.all())
 
 # %% ../nbs/22_beyond.ipynb #1af9894d
-def recorded_pursuit(name: str) -> pd.DataFrame | None:
-    """The rows of benchmarks/pursuit.py, None if there are none."""
-    path = results_folder() / f"pursuit_{name}" / "rows.csv"
-    return pd.read_csv(path) if path.exists() else None
-
-
-def reached(found: bool | np.bool_) -> str:
-    return "reached" if found else "not reached"
-
-
 def claim_targets() -> tuple[str, str]:
     """As good as the oracle, reliable and fast, at both sizes."""
-    rows = recorded_pursuit("targets")
-    if rows is None:
-        return NOT_YET
+    rows = recorded("pursuit_targets")
     lines = judge_targets(rows)
     texts = [
         f"m = {x.m}, {x.tau} waves: {x.median_nmse / x.oracle_nmse:.2f} times the "
@@ -343,9 +330,7 @@ MOST = 300, 4.0  # seconds and GB for a million samples
 
 def claim_large() -> tuple[str, str]:
     """A million samples."""
-    rows = recorded_pursuit("large")
-    if rows is None:
-        return NOT_YET
+    rows = recorded("pursuit_large")
     own = rows[(rows.method == "pursuit") & (rows.n == 1_000_000)].iloc[0]
     text = f"{own.seconds:.0f} s, {own.peak_gb:.1f} GB, error {own.nmse:.2g}"
     return text, reached(own.seconds < MOST[0] and own.peak_gb < MOST[1])
@@ -353,9 +338,7 @@ def claim_large() -> tuple[str, str]:
 
 def claim_complexity() -> tuple[str, str]:
     """The samples needed, as multiples of the free parameters."""
-    rows = recorded_pursuit("complexity")
-    if rows is None:
-        return NOT_YET
+    rows = recorded("pursuit_complexity")
     table = complexity_table(rows[rows.method == "pursuit"])
     table["shown"] = table.multiple.map("{:.1f}".format)
     table.loc[np.isinf(table.multiple), "shown"] = f"over {LADDER[-1]}"

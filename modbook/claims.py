@@ -322,6 +322,10 @@ CLAIMS += [
         "papermill nbs/fig10_modules.ipynb -p scale paper",
         lambda: judge_claimed("fig10"),
     ),
+]
+
+# %% ../nbs/19_claims.ipynb #96f409dc
+CLAIMS += [
     Claim(
         "beyond: the pursuit and its peers",
         "not in it; asked for: best or level on 9 of 10 modular tasks, level on others",

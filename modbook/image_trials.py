@@ -115,10 +115,10 @@ class OneAnImage(nn.Module):
         """(b, k, D) -> (1, b, k, 10)."""
         return self.stack(X.transpose(0, 1)).transpose(0, 1)[None]
 
-# %% ../nbs/16_image_trials.ipynb #e362d325
+# %% ../nbs/16_image_trials.ipynb #64079710
 COMBINE = ("concatenate", "sum")
 
-
+# %% ../nbs/16_image_trials.ipynb #e362d325
 class SharedModules(nn.Module):
     """M modules of the same weights behind their own projections (Appendix E.3)."""
 

@@ -78,7 +78,7 @@ class Rule(Descent):
 
 HANDED = ("unit", "raw", "kernel")
 
-# %% ../nbs/09_trials.ipynb #da3bf00b
+# %% ../nbs/09_trials.ipynb #bfef8125
 STARTS = ("random", "algorithm1", "pursuit", "oracle")
 SEES = ("projection", "all")
 DTYPES = {
@@ -87,7 +87,7 @@ DTYPES = {
     "tf32": torch.float32,  # with products on a GPU's tensor cores
 }
 
-
+# %% ../nbs/09_trials.ipynb #da3bf00b
 @dataclass(frozen=True)
 class Trial:
     """One network on one sine task; out of range raises TypeError or ValueError."""

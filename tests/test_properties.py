@@ -655,7 +655,7 @@ exempt(
     "beyond",
     INSIDE,
     """
-    rungs needed median_interval module_fates reached recorded_pursuit relative_error
+    rungs needed median_interval module_fates reached relative_error
     starts_for telling""",
 )
 exempt("image_results", TABLES, "looks_table rows_or_smoke")
