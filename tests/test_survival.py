@@ -278,6 +278,21 @@ def modbook(*arguments, cwd, **options) -> subprocess.Popen:
     return start("-m", "modbook", *arguments, cwd=cwd, **options)
 
 
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    lines = ["from driver import TRIALS", "from modbook.store import Store"]
+    lines += ["from modbook.sweeps import run_sweep"]
+    lines += ["run_sweep(TRIALS, Store('s.sqlite'), workers=2, show=False)"]
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    (tmp_path / "driver.py").write_text((ROOT / "tests" / "driver.py").read_text())
+    process = start("script.py", cwd=tmp_path, stderr=subprocess.PIPE)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    last = error[error.rindex("RuntimeError") :]
+    assert last.startswith("RuntimeError: executor: no worker process could start")
+    assert 'if __name__ == "__main__":' in last
+    assert ids(tmp_path / "s.sqlite") == set()
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     run = ["run", "sweep", "--scale", "smoke", "--set", "m=2", "--workers", "1"]
     run += ["--set", "methods=random", "--set", "seeds=1500"]
