@@ -107,7 +107,7 @@ def factorise(shape: str, Z: torch.Tensor, logs: torch.Tensor):
 
 def values(logs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Length scales (m,) and the noise from their logarithms."""
-    return logs[:-1].clamp(-7, 9).exp(), logs[-1].clamp(-14, 4).exp() + 1e-7
+    return logs[:-1].clamp(-7, 9).exp(), logs[-1].clamp(-18, 4).exp() + 1e-9
 
 
 def tune_smooth(

@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IMAGES', 'IMAGE_KEYS', 'IMAGE_MEASURES', 'LOOKS',
            'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS', 'PUBLISHED_FIGURE4B',
-           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'NOT_RECORDED', 'ImageScale', 'image_trial', 'ImageExperiment',
-           'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions', 'image_summary',
-           'with_error', 'image_table', 'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference',
-           'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
-           'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
-           'more_claims', 'published', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise',
-           'judge_figure12', 'shares_before', 'rows_or_smoke']
+           'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ACCURACIES', 'NOT_RECORDED', 'ImageScale', 'image_trial',
+           'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages', 'ImageQuestions',
+           'image_summary', 'with_error', 'image_table', 'image_origins', 'looks_table', 'ImageQuestion', 'interval',
+           'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
+           'drops_table', 'share_answer', 'samples_needed', 'samples_table', 'choices_table', 'choices_claims',
+           'seen_table', 'asked_rows', 'more_claims', 'published', 'beside_published', 'in_short', 'judge_figure4b',
+           'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -746,6 +746,30 @@ def published() -> pd.DataFrame:
     return pd.DataFrame(
         lines, columns=["where", "method", "k", "noise", "test_accuracy"]
     )
+
+# %% ../nbs/17_image_results.ipynb #decc24ba
+ACCURACIES = ("fig4b", "table3", "table4")
+
+
+def beside_published(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Our accuracies at settings that the paper has too, and how many points apart.
+
+    ValueError unless `where` is one of ACCURACIES.
+    """
+    check_choice(ACCURACIES, where=where)
+    keys, theirs = ["k", "noise", "method"], published()
+    own = rows.groupby(keys).test_accuracy.agg(ours="mean", error="sem", seeds="count")
+    both = own.reset_index().merge(theirs[theirs["where"] == where], on=keys)
+    pairs = zip(both.ours, both.error, strict=True)
+    table = both[["k", "noise"]].assign(
+        method=both.method.map(IMAGE_METHODS),
+        ours=[with_error(*pair) for pair in pairs],
+        seeds=both.seeds,
+        paper=both.test_accuracy.map("{:.3f}".format),
+        points=(100 * (both.ours - both.test_accuracy)).round(1),
+    )
+    one = [] if where == "table4" else ["noise"]
+    return table.drop(columns=one).set_index("k")
 
 # %% ../nbs/17_image_results.ipynb #1474ea43
 def in_short(
