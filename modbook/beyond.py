@@ -273,12 +273,14 @@ def judge_peers(rows: pd.DataFrame) -> pd.DataFrame:
     """A line for each task: our error, the best peer's, and what that means."""
     lines = []
     for (kind, task), group in rows.groupby(["kind", "task"], sort=False):
-        errors = group.groupby("method").nmse.median()
+        draws = group.pivot_table("nmse", "seed", "method")
+        errors = draws.median()
         peers = errors.drop(list(NO_PEERS), errors="ignore")
-        ratio = errors[OURS] / peers.min()
+        ratio, each = errors[OURS] / peers.min(), draws[OURS] / draws[peers.idxmin()]
         word = "best" if ratio < 1 else "level" if ratio <= LEVEL else "behind"
         line = dict(kind=kind, task=task, ours=errors[OURS], best_peer=peers.idxmin())
-        lines.append(line | dict(its_error=peers.min(), ratio=ratio, result=word))
+        line |= dict(its_error=peers.min(), ratio=ratio)
+        lines.append(line | dict(least=each.min(), most=each.max(), result=word))
     return pd.DataFrame(lines)
 
 # %% ../nbs/22_beyond.ipynb #e0198546
