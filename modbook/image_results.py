@@ -426,7 +426,8 @@ def image_table(
     order = {name: place for place, name in enumerate(IMAGE_METHODS)}
     by_method = lambda index: index.map(lambda name: order.get(name, -1))  # noqa: E731
     table = table.sort_index(level="method", key=by_method, sort_remaining=False)
-    return table.rename(index=IMAGE_METHODS).fillna("")
+    table = table.rename(index=IMAGE_METHODS).fillna("")
+    return table.rename(columns="{:g}".format) if across == "noise" else table
 
 
 def image_origins(rows: pd.DataFrame) -> pd.DataFrame:
