@@ -99,7 +99,7 @@ IMAGE_SCALES = {
     ),
 }
 
-# %% ../nbs/17_image_results.ipynb #ad8d82f8
+# %% ../nbs/17_image_results.ipynb #5e177770
 IMAGE_METHODS = {
     "monolithic": "monolithic",
     "random": "modular, random start",
@@ -119,7 +119,7 @@ STARTS_OF = {
     "oracle": dict(start="oracle"),
 }
 
-
+# %% ../nbs/17_image_results.ipynb #ad8d82f8
 def image_trial(
     method: str, scale: ImageScale, data: str, k: int, seed: int, **changes
 ) -> ImageTrial:

@@ -319,12 +319,12 @@ def check_workers(**counts) -> None:
         if value < 0:
             raise ValueError(text)
 
-# %% ../nbs/12_sweeps.ipynb #e8f8b8da
+# %% ../nbs/12_sweeps.ipynb #35c798a0
 NO_WORKER = """executor: no worker process could start; its own error is above. A script
 that runs a sweep keeps it under `if __name__ == "__main__":`, since every worker reads
 the script once more; or it trains in one process, with workers=1."""
 
-
+# %% ../nbs/12_sweeps.ipynb #e8f8b8da
 class Pool(Workers):
     """Processes of one thread each, at most one a core.
 
