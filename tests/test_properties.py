@@ -592,8 +592,9 @@ exempt(
     "estimator",
     INSIDE,
     """
-    cross_validate draw_modules factorise fit_modules fit_smooth fit_trees gaussian
-    left_over matern pack squares tune_smooth unpack values warn_about""",
+    choose_form cross_validate draw_modules factorise fit_modules fit_smooth fit_trees
+    gaussian left_over matern most_modules pack squares tune_smooth unpack values
+    warn_about""",
 )
 exempt(
     "figures",
