@@ -5,20 +5,28 @@ The peers are not requirements of modbook; install them where the benchmark runs
     python -m venv --system-site-packages peers && . peers/bin/activate
     pip install lightgbm==4.7.0 interpret-core==0.7.8 xrfm==0.4.5
     apt-get install r-base-core        # R, for its ppr
-    python benchmarks/peers.py [SEEDS]
+    python benchmarks/peers.py [SEEDS [N]]
 
-Every peer with settings to choose gets four candidates and the same three folds;
-Gaussian processes and modules choose theirs by evidence, the paper's method has the
-settings that the paper found best. Error is on 2000 new samples, free of noise, over
-the variance of the target. Rows go to results/peers/rows.csv; those that are there are
-not run again. A peer that is not installed is left out, and named.
+on N samples (400). Every peer with settings to choose gets four candidates and the same
+three folds; Gaussian processes and modules choose theirs by evidence, the paper's
+method has the settings that the paper found best. Error is on 2000 new samples, free of
+noise, over the variance of the target. Every fit has a process of its own, whose memory
+is what it takes beyond the data and the libraries (R is a process more, and counts as a
+whole). Where a method has directions and the task too, `recovered` is the share of the
+task's that lie within a cosine of .95 of one of the method's.
 
-Seeds count from 4000: those below were seen while benchmark and estimator were written.
+Rows go to results/peers/rows.csv; those that are there are not run again. A peer that
+is not installed is left out, and named. Smaller sets of samples are inside larger ones.
+
+Seeds count from 5000: those below were seen while benchmark and estimator were written.
 results/peers/first.csv: seeds 1000 and 1001, before the estimator's fallback changed;
-second.csv: seed 3000, before its Gaussian process could see as little noise as it may.
+second.csv: seed 3000, before its Gaussian process could see as little noise as it may;
+third.csv: seeds 4000 to 4002, before its modules could go on beyond the data.
 """
 
+import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -48,11 +56,12 @@ from modbook.pursuit import predict, true_model
 from modbook.store import provenance
 from modbook.tasks import sample_sine_tasks, stream
 
-N, TEST, FIRST = 400, 2000, 4000
+N, TEST, FIRST = 400, 2000, 5000
+MOST = 3000  # samples of a task that there are to learn from
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "peers" / "rows.csv"
 
 
-# --- tasks: a generator -> inputs (N + TEST, m), clean targets, noise, true directions
+# --- tasks: a generator -> inputs (MOST + TEST, m), clean targets, noise, directions
 
 
 def unit(rng, k, m):
@@ -62,7 +71,7 @@ def unit(rng, k, m):
 
 def sine(rng, noise=0.0, m=4, projection="linear"):
     task = sample_sine_tasks([rng], m, m, 3, projection)
-    X = rng.standard_normal((N + TEST, m))
+    X = rng.standard_normal((MOST + TEST, m))
     directions = task.u[0] if projection == "linear" else None
     return X, task(X[None])[0, :, 0], noise, directions
 
@@ -82,17 +91,17 @@ WAVES = (lambda z: np.sin(3 * z), lambda z: np.cos(2 * z))
 
 def correlated(rng, m):
     covariance = 0.8 * np.ones((m, m)) + 0.2 * np.eye(m)
-    return rng.standard_normal((N + TEST, m)) @ np.linalg.cholesky(covariance).T
+    return rng.standard_normal((MOST + TEST, m)) @ np.linalg.cholesky(covariance).T
 
 
 def normal(rng, m):
-    return rng.standard_normal((N + TEST, m))
+    return rng.standard_normal((MOST + TEST, m))
 
 
 def friedman(which):
     def draw(rng):
         make = getattr(datasets, f"make_friedman{which}")
-        X, y = make(N + TEST, noise=0.0, random_state=int(rng.integers(2**31)))
+        X, y = make(MOST + TEST, noise=0.0, random_state=int(rng.integers(2**31)))
         return X, y, 0.1 * y.std(), None
 
     return draw
@@ -106,13 +115,13 @@ def plane(rng):
 
 
 def tree(rng):
-    X = rng.uniform(-1, 1, (N + TEST, 5))
+    X = rng.uniform(-1, 1, (MOST + TEST, 5))
     inner = np.where(X[:, 1] > 0, 2.0, -1.0), np.where(X[:, 2] > -0.4, 0, 1.5)
     return X, np.where(X[:, 0] > 0.3, *inner), 0.1, None
 
 
 def bump(rng):
-    X = rng.uniform(-1, 1, (N + TEST, 5))
+    X = rng.uniform(-1, 1, (MOST + TEST, 5))
     return X, np.exp(-2 * ((X - 0.2) ** 2).sum(1)), 0.01, None
 
 
@@ -122,12 +131,12 @@ def largest(rng):
 
 
 def signs(rng):
-    X = rng.uniform(-1, 1, (N + TEST, 4))
+    X = rng.uniform(-1, 1, (MOST + TEST, 4))
     return X, np.sign(X[:, 0] * X[:, 1]) * (1 + np.abs(X[:, 2])), 0.1, None
 
 
 def rough(rng):
-    X = rng.standard_normal((N + TEST, 3))
+    X = rng.standard_normal((MOST + TEST, 3))
     W, b = 1.5 * rng.standard_normal((3, 500)), rng.uniform(0, 2 * np.pi, 500)
     waves = np.cos(X @ W + b) @ rng.standard_normal(500)
     return X, waves / np.sqrt(250), 0.1, None
@@ -142,10 +151,10 @@ MODULAR = {
     "much noise": lambda rng: links(rng, normal(rng, 6), WAVES, 0.7),
     "correlated inputs": lambda rng: links(rng, correlated(rng, 6), WAVES, 0.1),
     "heavy tails": lambda rng: links(
-        rng, rng.standard_t(3, (N + TEST, 5)), SMOOTH, 0.1
+        rng, rng.standard_t(3, (MOST + TEST, 5)), SMOOTH, 0.1
     ),
     "discrete inputs": lambda rng: links(
-        rng, rng.integers(0, 4, (N + TEST, 6)).astype(float), WAVES, 0.1
+        rng, rng.integers(0, 4, (MOST + TEST, 6)).astype(float), WAVES, 0.1
     ),
     "a plane and a line": plane,
     "distances": lambda rng: sine(rng, 0.0, 3, "distance"),
@@ -162,7 +171,7 @@ OTHERS = {
 }
 
 
-# --- methods: data and a seed -> a function that predicts
+# --- methods: data and a seed -> a function that predicts, and directions or None
 
 
 def searched(estimator, candidates):
@@ -179,7 +188,7 @@ def searched(estimator, candidates):
         search = GridSearchCV(scaled, grid, cv=folds, scoring="neg_mean_squared_error")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return search.fit(X, y).predict
+            return search.fit(X, y).predict, None
 
     return fit
 
@@ -193,7 +202,7 @@ def gaussian_process(X, y, seed, U):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         process.fit(scale.transform(X), y)
-    return lambda Q: process.predict(scale.transform(Q))
+    return lambda Q: process.predict(scale.transform(Q)), None
 
 
 def pursuit_regression(X, y, seed, U):
@@ -246,16 +255,16 @@ def pursuit_regression(X, y, seed, U):
             for j, (v, _) in enumerate(terms):
                 rest = terms[:j] + terms[j + 1 :]
                 terms[j] = ridge_term(Z, y - centre - value(rest, Z), v)
-        return lambda Q: centre + value(terms, Q)
+        return lambda Q: centre + value(terms, Q), [v for v, _ in terms]
 
     def error(count):
         return sum(
-            np.sum((y[b] - fit(Z[a], y[a], count)(Z[b])) ** 2)
+            np.sum((y[b] - fit(Z[a], y[a], count)[0](Z[b])) ** 2)
             for a, b in folds.split(Z)
         )
 
-    best = fit(Z, y, min((1, 2, 4, 6), key=error))
-    return lambda Q: best(scale.transform(Q))
+    best, directions = fit(Z, y, min((1, 2, 4, 6), key=error))
+    return lambda Q: best(scale.transform(Q)), np.array(directions) / scale.scale_
 
 
 PPR = """
@@ -269,6 +278,7 @@ errors <- sapply(candidates, function(terms) sum(sapply(0:2, function(f) {
 })))
 best <- fit(rep(TRUE, nrow(data)), candidates[which.min(errors)])
 write.csv(data.frame(y = predict(best, new)), "guess.csv", row.names = FALSE)
+write.csv(best$alpha, "alpha.csv", row.names = FALSE)
 """
 
 
@@ -288,10 +298,11 @@ def r_pursuit(X, y, seed, U):
             train.to_csv(f"{folder}/train.csv", index=False)
             new.to_csv(f"{folder}/test.csv", index=False)
             subprocess.run(["Rscript", "-e", PPR], cwd=folder, check=True)
-            return pd.read_csv(f"{folder}/guess.csv").y.to_numpy()
+            alpha = pd.read_csv(f"{folder}/alpha.csv").to_numpy().T
+            return pd.read_csv(f"{folder}/guess.csv").y.to_numpy(), alpha
 
-    guess(X[:1])  # R fits when it predicts; this call is for the clock
-    return guess
+    _, alpha = guess(X[:1])  # R fits when it predicts; this call is for the clock
+    return lambda Q: guess(Q)[0], alpha / scale.scale_
 
 
 def paper(X, y, seed, U):
@@ -308,7 +319,7 @@ def paper(X, y, seed, U):
         Q = torch.as_tensor(scale.transform(Q))[None].float()
         return centre + spread * training.predict(network, Q)[0, :, 0].numpy()
 
-    return guess
+    return guess, network.U[0, :, :, 0].detach().numpy() / scale.scale_
 
 
 def feature_machine(X, y, seed, U):
@@ -348,7 +359,7 @@ def feature_machine(X, y, seed, U):
         mean = np.mean([np.ravel(machine.predict(Q)) for machine in machines], 0)
         return y.mean() + y.std() * mean
 
-    return guess
+    return guess, None
 
 
 def boosting(seed):
@@ -367,11 +378,13 @@ def explainable(seed):
 
 
 def modular(X, y, seed, U):
-    return ModularRegressor(random_state=seed).fit(X, y).predict
+    model = ModularRegressor(random_state=seed).fit(X, y)
+    return model.predict, model.directions_
 
 
 def modules_only(X, y, seed, U):
-    return ModularRegressor(random_state=seed, fallback=False).fit(X, y).predict
+    model = ModularRegressor(random_state=seed, fallback=False).fit(X, y)
+    return model.predict, model.directions_
 
 
 def oracle(X, y, seed, U):
@@ -379,7 +392,7 @@ def oracle(X, y, seed, U):
         return None
     X, y = torch.as_tensor(X), torch.as_tensor(y)[:, None]
     found = true_model(X, y, U, np.random.default_rng(seed))
-    return lambda Q: predict(found, torch.as_tensor(Q))[:, 0].numpy()
+    return lambda Q: predict(found, torch.as_tensor(Q))[:, 0].numpy(), U
 
 
 def pairs(**values):
@@ -412,25 +425,69 @@ METHODS = {
 }
 
 
-def run(kind, name, draw, method, seed):
+def recovered(directions, U):
+    """The share of (k, m) true directions that are near one of (j, m)."""
+    if directions is None or U is None or not len(directions):
+        return np.nan if directions is None or U is None else 0.0
+    found = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    true = U / np.linalg.norm(U, axis=1, keepdims=True)
+    return float((np.abs(true @ found.T).max(1) > 0.95).mean())
+
+
+def peak():
+    """MiB of memory of this process and of the largest of its children."""
+    who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return np.array([resource.getrusage(one).ru_maxrss for one in who]) / 1024
+
+
+def measure(name, draw, method, seed, n):
     rng = stream("peers", name, seed)
     X, clean, noise, U = draw(rng)
-    y = clean[:N] + noise * rng.standard_normal(N)
-    wall, cpu = time.perf_counter(), sum(os.times()[:4])  # R is a child
-    guess = METHODS[method](X[:N], y, seed, U)
-    if guess is None:
+    y = (clean + noise * rng.standard_normal(len(clean)))[:n]
+    before, wall, cpu = peak(), time.perf_counter(), sum(os.times()[:4])  # R: a child
+    fitted = METHODS[method](X[:n], y, seed, U)
+    if fitted is None:
         return None
     wall, cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
-    error = np.mean((np.ravel(guess(X[N:])) - clean[N:]) ** 2) / clean[N:].var()
-    row = dict(kind=kind, task=name, m=X.shape[1], n=N, seed=seed, method=method)
-    return row | dict(nmse=error, seconds=wall, cpu_seconds=cpu) | provenance()
+    memory = (peak() - before).sum()
+    guess, directions = fitted
+    new = slice(MOST, None)
+    error = np.mean((np.ravel(guess(X[new])) - clean[new]) ** 2) / clean[new].var()
+    found = dict(nmse=error, recovered=recovered(directions, U), m=X.shape[1])
+    return found | dict(seconds=wall, cpu_seconds=cpu, mib=memory)
 
 
-def main(seeds: int) -> None:
+def tell(answers, *task):
+    """For a process of its own: what was measured, or what is not installed."""
+    torch.set_num_threads(1)
+    try:
+        answers.put(measure(*task))
+    except ImportError as error:
+        answers.put(str(error))
+
+
+def run(kind, name, draw, method, seed, n):
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=tell, args=(answers, name, draw, method, seed, n))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(f"{method} on {name}, seed {seed}: see the error above")
+    found = answers.get()
+    if not isinstance(found, dict):
+        return found
+    row = dict(kind=kind, task=name, n=n, seed=seed, method=method)
+    return row | found | provenance()
+
+
+def main(seeds: int, n: int) -> None:
+    if not 30 <= n <= MOST:
+        raise SystemExit(f"N must be from 30 to {MOST}, got {n}")
     torch.set_num_threads(1)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.exists() else []
-    done = {(row["task"], row["method"], row["seed"]) for row in rows}
+    done = {(row["task"], row["method"], row["seed"], row["n"]) for row in rows}
     tasks = [("modular", *pair) for pair in MODULAR.items()]
     tasks += [("other", *pair) for pair in OTHERS.items()]
     tasks = [
@@ -438,20 +495,19 @@ def main(seeds: int) -> None:
     ]  # both kinds from the start
     numbers = range(FIRST, FIRST + seeds)
     for seed, (kind, name, draw), method in product(numbers, tasks, METHODS):
-        if (name, method, seed) in done:
+        if (name, method, seed, n) in done:
             continue
-        try:
-            row = run(kind, name, draw, method, seed)
-        except ImportError as error:
-            print(f"left out: {method}: {error}", flush=True)
-            continue
-        if row is None:
+        row = run(kind, name, draw, method, seed, n)
+        if isinstance(row, str):
+            print(f"left out: {method}: {row}", flush=True)
+        if not isinstance(row, dict):
             continue
         rows.append(row)
         pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.5g")
-        shown = f"{row['nmse']:.4f} {row['cpu_seconds']:.1f}"
+        shown = f"{row['nmse']:.4f} {row['cpu_seconds']:.1f} s {row['mib']:.0f} MiB"
         print(seed, name, "|", method, shown, flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    asked = [int(word) for word in sys.argv[1:3]]
+    main(*asked, *(2, N)[len(asked) :])

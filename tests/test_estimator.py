@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from modbook.estimator import ModularRegressor, load
+from modbook.estimator import FORMS, ModularRegressor, load
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -96,7 +96,7 @@ def test_several_outputs():
     assert both.noise_.shape == (2,)
 
 
-@pytest.mark.parametrize("form", ["modules", "smooth", "trees"])
+@pytest.mark.parametrize("form", FORMS)
 def test_saved_without_pickle(form, tmp_path, monkeypatch):
     import modbook.estimator as estimator
 

@@ -587,13 +587,14 @@ exempt(
     climbs complexity_table count_verdicts draw_complexity draw_peers judge_peers
     judge_targets why_missed""",
 )
-exempt("estimator", RECORD, "ModuleFunction Modules Smooth Trees")
+exempt("estimator", RECORD, "Additive ModuleFunction Modules Process Smooth Trees")
 exempt(
     "estimator",
     INSIDE,
     """
-    choose_form cross_validate draw_modules factorise fit_modules fit_smooth fit_trees
-    gaussian left_over matern most_modules pack squares tune_smooth unpack values
+    additive additive_start apart bell bends choose_form condition cross_validate
+    draw_modules factorise fit_additive fit_form fit_modules fit_smooth fit_trees
+    gaussian left_over matern most_modules pack spline squares tune_process unpack
     warn_about""",
 )
 exempt(
