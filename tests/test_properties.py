@@ -584,8 +584,8 @@ exempt(
     "beyond",
     TABLES,
     """
-    climbs complexity_table count_verdicts draw_complexity draw_peers judge_peers
-    judge_targets why_missed""",
+    climbs complexity_table count_verdicts draw_complexity draw_errors_by_size
+    draw_peers errors_by_size judge_peers judge_targets shared_draws why_missed""",
 )
 exempt("estimator", RECORD, "Additive ModuleFunction Modules Process Smooth Trees")
 exempt(

@@ -1,8 +1,9 @@
-"""The scaling experiments at the smallest scale: run, resumed, recorded, judged."""
+"""Every experiment at the smallest scale: run, resumed, recorded."""
 
 import pytest
 
 from modbook import scaling
+from modbook.__main__ import EXPERIMENTS
 from modbook.experiments import (
     record,
     recorded,
@@ -11,10 +12,10 @@ from modbook.experiments import (
 )
 
 
-@pytest.mark.parametrize("name", scaling.SCALING)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_runs_resumes_and_records(name, tmp_path):
     how = dict(scale="smoke", store=str(tmp_path / "rows.sqlite"), workers=1)
-    settings = scaling.SCALING[name](**how, device="cpu")
+    settings = EXPERIMENTS[name](**how, device="cpu")
     first = run_experiment(settings, show=False)
     again = run_experiment(settings, show=False)
     assert len(first) > 0
