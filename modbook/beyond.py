@@ -2,10 +2,11 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'MULTIPLE', 'MISSED',
-           'OURS', 'NO_PEERS', 'LEVEL', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'PursuitTrial', 'targets_grid',
-           'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table',
-           'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts', 'reached',
-           'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity', 'draw_peers']
+           'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'PursuitTrial',
+           'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval',
+           'complexity_table', 'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts',
+           'reached', 'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity',
+           'draw_peers', 'shared_draws', 'errors_by_size', 'draw_errors_by_size']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
@@ -267,6 +268,7 @@ def why_missed(rows: pd.DataFrame) -> pd.DataFrame:
 OURS = "ModularRegressor"
 NO_PEERS = (OURS, "modules only", "oracle")
 LEVEL = 1.1
+JUDGED = 400  # samples, where a verdict is given
 
 
 def judge_peers(rows: pd.DataFrame) -> pd.DataFrame:
@@ -304,7 +306,7 @@ def reached(found: bool | np.bool_) -> str:
 
 def claim_peers() -> tuple[str, str]:
     """What the recorded rows say against the peers, and whether it was reached."""
-    verdicts = judge_peers(recorded("peers"))
+    verdicts = judge_peers(recorded("peers", n=JUDGED))
     parts = [
         f"{one.best} best, {one.level} level, {one.behind} behind on {kind} tasks"
         for kind, one in count_verdicts(verdicts).iterrows()
@@ -416,4 +418,46 @@ def draw_peers(rows: pd.DataFrame) -> Figure:
         axes.axhline(line + 0.5, color="black", linewidth=2)
     axes.axvline(len(peers) + 0.5, color="black")
     axes.set_ylabel("task (error of the best, over the variance)")
+    return figure
+
+# %% ../nbs/22_beyond.ipynb #b0e10002
+def shared_draws(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of draws that were made at every size of sample."""
+    sizes = rows.groupby(["task", "method", "seed"]).n.transform("nunique")
+    return rows[sizes == rows.n.nunique()]
+
+
+def errors_by_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """Geometric mean error over tasks and draws: a row for each kind and method."""
+    known = rows[~rows.method.isin(["oracle"])]  # which some tasks lack
+    logs = np.log(known.nmse).groupby([known.kind, known.method, known.n]).mean()
+    return np.exp(logs).unstack()
+
+
+def draw_errors_by_size(rows: pd.DataFrame, most: int = 6) -> Figure:
+    """Ours and the best peers, a panel for each kind of task."""
+    table = errors_by_size(shared_draws(rows))
+    kinds = table.index.unique("kind")
+    figure, panels = plt.subplots(
+        1,
+        len(kinds),
+        figsize=(9, 4.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    peers = table.drop(list(NO_PEERS), level="method", errors="ignore")
+    order = np.log(peers).groupby("method").mean().mean(axis=1).sort_values()
+    looks = ["s--", "D-.", "v:", "P--", "X-.", "^:", "<--", ">-."]
+    for axes, kind in zip(panels[0], kinds, strict=True):
+        own = table.loc[kind]
+        axes.plot(own.columns, own.loc[OURS], "ko-", linewidth=2.5, label=OURS)
+        for method, look in zip(order.index[:most], looks, strict=False):
+            axes.plot(own.columns, own.loc[method], look, label=method)
+        axes.set(xscale="log", yscale="log", title=f"{kind} tasks")
+        axes.set_xlabel("training samples")
+        axes.set_xticks(own.columns, [str(n) for n in own.columns], minor=False)
+        axes.minorticks_off()
+    panels[0, 0].set_ylabel("error over the variance, geometric mean")
+    panels[0, -1].legend(fontsize=8)
     return figure

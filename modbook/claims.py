@@ -329,7 +329,7 @@ CLAIMS += [
     Claim(
         "beyond: the pursuit and its peers",
         "not in it; asked for: best or level on 9 of 10 modular tasks, level on others",
-        "python benchmarks/peers.py 1",
+        "python benchmarks/peers.py 3",
         claim_peers,
     ),
     Claim(

@@ -2,11 +2,11 @@
 
 # %% auto #0
 __all__ = ['TUNED', 'SOLVED', 'NOISE', 'KERNELS', 'DEPTH', 'FUNCTIONS', 'FORMS', 'LEFT_OVER', 'FEWEST', 'PLACES', 'MARGIN',
-           'FORMAT', 'KINDS_OF_MODEL', 'Process', 'factorise', 'tune_process', 'condition', 'squares', 'matern',
-           'gaussian', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over', 'fit_modules', 'apart',
-           'bell', 'bends', 'spline', 'additive', 'Additive', 'fit_additive', 'additive_start', 'fit_form',
-           'cross_validate', 'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about',
-           'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
+           'CLEAR', 'FORMAT', 'KINDS_OF_MODEL', 'Process', 'factorise', 'tune_process', 'condition', 'squares',
+           'matern', 'gaussian', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over', 'fit_modules',
+           'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'fit_additive', 'additive_start', 'fit_form',
+           'cross_validate', 'choose_form', 'less_evident', 'ModuleFunction', 'most_modules', 'ModularRegressor',
+           'warn_about', 'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -436,27 +436,27 @@ def cross_validate(
     settings: Settings,
     device: str,
 ) -> dict[str, np.ndarray]:
-    """Mean squared errors (d,) of each form on held-out folds."""
+    """Squared errors (n, d) of each form, of each sample when it was held out."""
     if len(X) > PLACES:
         some = rng.choice(len(X), PLACES, replace=False)
         X, y = X[some], y[some]
     folds = KFold(5 if len(X) < 200 else 3, shuffle=True, random_state=0)
-    errors = {form: np.zeros(y.shape[1]) for form in FORMS}
+    errors = {form: np.zeros(y.shape) for form in FORMS}
     for train, test in folds.split(X):
         modules = fit_modules(X[train], y[train], rng, settings, device)
         for form in FORMS:
             model = fit_form(form, modules, X[train], y[train], rng)
-            guess = model.predict(X[test])
-            errors[form] += ((y[test] - guess) ** 2).sum(0) / len(y)
+            errors[form][test] = (y[test] - model.predict(X[test])) ** 2
     return errors
 
 # %% ../nbs/20_estimator.ipynb #7538e975
-MARGIN = 1.02  # modules are kept at up to so many times the least error
+MARGIN = 1.02  # the first of FORMS at up to so many times the least error is taken
+CLEAR = 20.0  # a difference of -2 log evidence
 
 
 def choose_form(
     modules: Modules,
-    errors: dict[str, np.ndarray],  # (d,) of each form, cross-validated
+    errors: dict[str, np.ndarray],  # (n, d) of each form, cross-validated
     X: np.ndarray,
     y: np.ndarray,
     rng: np.random.Generator,
@@ -464,14 +464,27 @@ def choose_form(
     """The form that predicts best, fitted, and each one's share of the variance."""
     spread = y.var(0)
     relative = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
-    shares = {form: float(np.mean(e * relative)) for form, e in errors.items()}
-    best = min(shares, key=shares.get)
-    if shares["modules"] <= MARGIN * shares[best]:
-        best = "modules"
-    model = fit_form(best, modules, X, y, rng)
-    if best == "trees":
-        model = replace(model, residual=np.sqrt(errors["trees"]))
-    return best, model, shares
+    shares = {form: float((e * relative).mean()) for form, e in errors.items()}
+    left = dict(shares)
+    while True:
+        most = MARGIN * min(left.values())
+        form = next(form for form in FORMS if left.get(form, math.inf) <= most)
+        model = fit_form(form, modules, X, y, rng)
+        if form not in FUNCTIONS or not less_evident(model, modules, y):
+            break
+        del left[form]
+    if form == "trees":
+        model = replace(model, residual=np.sqrt(errors[form].mean(0)))
+    return form, model, shares
+
+
+def less_evident(model: Additive, modules: Modules, y: np.ndarray) -> bool:
+    """Whether the evidence is clearly lower; False where it cannot be compared."""
+    if len(model.points) < len(y) or y.shape[1] > 1:
+        return False
+    logdet = 2 * np.log(model.chol.diagonal()).sum()
+    L = len(y) * math.log(model.level / y.var()) + logdet
+    return bool(L > modules.found.evidence + CLEAR)
 
 # %% ../nbs/20_estimator.ipynb #28ec8c12
 @dataclass(frozen=True)

@@ -1123,11 +1123,19 @@ def predict(
 
 # %% ../nbs/07_pursuit.ipynb #76d26017
 def leave_one_out(found: Pursuit, X: torch.Tensor, y: torch.Tensor) -> np.ndarray:
-    """(d,) mean squared errors of the training samples, each left out in turn."""
+    """(d,) mean squared errors of the training samples, each left out in turn.
+
+    Directions are free numbers as well, so the errors are scaled as generalised
+    cross-validation scales them, to what is left of the samples without those.
+    """
     guess, deviation = predict(found, X, spread=True)
-    unit = math.sqrt(found.model.fit.variance) * found.spread.clamp(min=1e-300)
+    model = found.model
+    unit = math.sqrt(model.fit.variance) * found.spread.clamp(min=1e-300)
     h = (deviation / unit).square() - 1
-    return ((y - guess) / (1 - h).clamp(min=1e-3)).square().mean(0).cpu().numpy()
+    errors = ((y - guess) / (1 - h).clamp(min=1e-3)).square().mean(0)
+    room = model.data.n * (1 - h.mean(0)).clamp(min=1e-3)
+    free = model.U.numel() - (len(model.U) if model.kind == "linear" else 0)
+    return (errors * (room / (room - free).clamp(min=1e-3)).square()).cpu().numpy()
 
 # %% ../nbs/07_pursuit.ipynb #dd5910cc
 def module_function(

@@ -100,7 +100,8 @@ def test_several_outputs():
 def test_saved_without_pickle(form, tmp_path, monkeypatch):
     import modbook.estimator as estimator
 
-    scores = dict.fromkeys(estimator.FORMS, np.ones(1)) | {form: np.zeros(1) + 0.01}
+    scores = dict.fromkeys(estimator.FORMS, np.ones((60, 1)))
+    scores |= {form: np.full((60, 1), 0.01)}
     monkeypatch.setattr(estimator, "cross_validate", lambda *a: scores)
     monkeypatch.setattr(estimator, "LEFT_OVER", -1.0)
     X, y = data(60)

@@ -592,10 +592,10 @@ exempt(
     "estimator",
     INSIDE,
     """
-    additive additive_start apart bell bends choose_form condition cross_validate
-    draw_modules factorise fit_additive fit_form fit_modules fit_smooth fit_trees
-    gaussian left_over matern most_modules pack spline squares tune_process unpack
-    warn_about""",
+    additive additive_start apart bell bends choose_form condition
+    cross_validate draw_modules factorise fit_additive fit_form fit_modules fit_smooth
+    fit_trees gaussian left_over less_evident matern most_modules pack spline squares
+    tune_process unpack warn_about""",
 )
 exempt(
     "figures",
