@@ -8,8 +8,9 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'CHOICES', 'ASKED', 'IM
            'image_summary', 'with_error', 'image_table', 'image_origins', 'looks_table', 'ImageQuestion', 'interval',
            'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
            'drops_table', 'share_answer', 'samples_needed', 'samples_table', 'choices_table', 'choices_claims',
-           'seen_table', 'asked_rows', 'more_claims', 'published', 'beside_published', 'in_short', 'judge_figure4b',
-           'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'shares_before', 'rows_or_smoke']
+           'seen_table', 'asked_rows', 'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short',
+           'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'shares_before',
+           'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -782,6 +783,21 @@ def beside_published(rows: pd.DataFrame, where: str) -> pd.DataFrame:
     )
     one = [] if where == "table4" else ["noise"]
     return table.drop(columns=one).set_index("k")
+
+# %% ../nbs/17_image_results.ipynb #dec10002
+def equivalent_noise(rows: pd.DataFrame, method: str = "monolithic") -> pd.DataFrame:
+    """Our noise at the paper's accuracies, interpolated over its logarithm.
+
+    A row for each amount of noise of Table 4 whose accuracy lies between two of ours.
+    """
+    own = rows[(rows.method == method) & (rows.noise > 0)]
+    own = own.groupby("noise").test_accuracy.mean()
+    theirs = pd.DataFrame(published()).query("`where` == 'table4' and noise > 0")
+    theirs = theirs[theirs.method == method].set_index("noise").test_accuracy
+    between = theirs[theirs.between(own.min(), own.max())]
+    logs = np.interp(-between, -own, np.log(own.index))
+    table = pd.DataFrame({"accuracy": between, "our noise": np.exp(logs)})
+    return table.assign(ratio=table["our noise"] / table.index)
 
 # %% ../nbs/17_image_results.ipynb #1474ea43
 def in_short(

@@ -661,7 +661,11 @@ exempt(
     rungs needed median_interval module_fates reached relative_error
     starts_for telling""",
 )
-exempt("image_results", TABLES, "beside_published looks_table rows_or_smoke")
+exempt(
+    "image_results",
+    TABLES,
+    "beside_published equivalent_noise looks_table rows_or_smoke",
+)
 exempt(
     "experiments",
     TABLES,
