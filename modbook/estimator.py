@@ -2,11 +2,11 @@
 
 # %% auto #0
 __all__ = ['TUNED', 'SOLVED', 'NOISE', 'KERNELS', 'DEPTH', 'FUNCTIONS', 'FORMS', 'LEFT_OVER', 'FEWEST', 'PLACES', 'MARGIN',
-           'CLEAR', 'FORMAT', 'KINDS_OF_MODEL', 'Process', 'factorise', 'tune_process', 'condition', 'squares',
-           'matern', 'gaussian', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over', 'fit_modules',
-           'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'fit_additive', 'additive_start', 'fit_form',
-           'cross_validate', 'choose_form', 'less_evident', 'ModuleFunction', 'most_modules', 'ModularRegressor',
-           'warn_about', 'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
+           'CLEAR', 'FORMAT', 'KINDS_OF_MODEL', 'Process', 'factorise', 'tune_process', 'standardise', 'condition',
+           'squares', 'matern', 'gaussian', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over',
+           'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'fit_additive', 'additive_start',
+           'fit_form', 'cross_validate', 'choose_form', 'less_evident', 'ModuleFunction', 'most_modules',
+           'ModularRegressor', 'warn_about', 'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -54,7 +54,8 @@ class Process:
     points: np.ndarray  # (n, r) training inputs, as the kernel takes them
     alpha: np.ndarray  # (n, d) weights
     chol: np.ndarray  # (n, n) factor of K + noise I
-    centre: np.ndarray  # (d,)
+    centre: np.ndarray  # (d,) means of the targets
+    spread: np.ndarray  # (d,) their standard deviations, in units of which are
     level: float  # what kernel and noise are multiples of
     noise: float
 
@@ -67,7 +68,7 @@ class Process:
         raise NotImplementedError
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        return self.centre + self.kernel(X) @ self.alpha
+        return self.centre + self.spread * (self.kernel(X) @ self.alpha)
 
     def deviation(self, X: np.ndarray) -> np.ndarray:
         """(q, d) standard deviations of new observations."""
@@ -76,7 +77,7 @@ class Process:
         ).numpy()
         variance = self.own(X) + self.noise - (half**2).sum(0)
         deviation = np.sqrt(self.level * variance.clip(1e-12))
-        return deviation[:, None] * np.ones(len(self.centre))
+        return deviation[:, None] * self.spread
 
 # %% ../nbs/20_estimator.ipynb #a3b0e034
 TUNED = 400  # samples that a process is tuned on
@@ -95,7 +96,7 @@ def tune_process(
     kernel: Callable[[torch.Tensor], torch.Tensor],  # logs but the last -> (n, n)
     start: torch.Tensor,  # (p,) logs, the last that of the noise
     limits: list[tuple[float, float]],
-    t: torch.Tensor,  # (n, d) centred targets
+    t: torch.Tensor,  # (n, d) standardised targets
 ) -> tuple[float, torch.Tensor]:
     """-2 log evidence an output, up to a constant; the logs that it is lowest at."""
 
@@ -121,18 +122,25 @@ def tune_process(
     return best.fun, torch.as_tensor(best.x)
 
 
+def standardise(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
+    """Means (d,), deviations (d,), and what is left of (n, d) targets."""
+    centre, spread = y.mean(0), y.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return centre, spread, torch.as_tensor((y - centre) / spread)
+
+
 def condition(
     K: torch.Tensor, noise: torch.Tensor, points: torch.Tensor, y: np.ndarray
 ) -> dict:
     """What a process keeps of its training data."""
     chol, _ = factorise(K, noise)
-    centre = y.mean(0)
-    t = torch.as_tensor(y - centre)
+    centre, spread, t = standardise(y)
     alpha = torch.cholesky_solve(t, chol)
     arrays = dict(points=points, alpha=alpha, chol=chol)
     kept = {name: array.numpy() for name, array in arrays.items()}
     level = (t * alpha).sum().item() / t.numel()
-    return kept | dict(centre=centre, level=level, noise=noise.exp().item() + 1e-9)
+    kept |= dict(centre=centre, spread=spread, level=level)
+    return kept | dict(noise=noise.exp().item() + 1e-9)
 
 # %% ../nbs/20_estimator.ipynb #e3034f3b
 def squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
@@ -179,7 +187,7 @@ def fit_smooth(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Smooth
     deviation = np.where(deviation > 1e-10 * np.abs(X).max(0), deviation, np.inf)
     order, m = rng.permutation(len(X)), X.shape[1]
     X, y = (X[order] - mean) / deviation, y[order]
-    Z, t = (torch.as_tensor(part[:TUNED]) for part in (X, y - y.mean(0)))
+    Z, t = torch.as_tensor(X[:TUNED]), standardise(y)[2][:TUNED]
     start = torch.full((m + 1,), math.log(2 * math.sqrt(m))).double()
     start[-1] = -3.0
     limits = [(-7, 9)] * m + [NOISE]
@@ -391,7 +399,7 @@ def fit_additive(
         return Z[some] @ Z[some].T, made
 
     inner, few = products(slice(TUNED))
-    few, t = list(few), torch.as_tensor(y - y.mean(0))[:TUNED]
+    few, t = list(few), standardise(y)[2][:TUNED]
     _, logs = tune_process(lambda v: additive(form, v, inner, few), start, limits, t)
     K = additive(form, logs[:-1], *products(slice(None)))
     names = dict(form=form, kind=model.kind, offset=float(model.axis.offset))
@@ -483,7 +491,7 @@ def less_evident(model: Additive, modules: Modules, y: np.ndarray) -> bool:
     if len(model.points) < len(y) or y.shape[1] > 1:
         return False
     logdet = 2 * np.log(model.chol.diagonal()).sum()
-    L = len(y) * math.log(model.level / y.var()) + logdet
+    L = len(y) * math.log(model.level) + logdet
     return bool(L > modules.found.evidence + CLEAR)
 
 # %% ../nbs/20_estimator.ipynb #28ec8c12
@@ -721,7 +729,7 @@ def draw_modules(
     return figure
 
 # %% ../nbs/20_estimator.ipynb #8a07defd
-FORMAT = 1
+FORMAT = 2
 KINDS_OF_MODEL = {"modules": Modules, "smooth": Smooth, "trees": Trees}
 KINDS_OF_MODEL |= dict.fromkeys(FUNCTIONS, Additive)
 

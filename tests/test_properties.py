@@ -595,6 +595,7 @@ exempt(
     additive additive_start apart bell bends choose_form condition
     cross_validate draw_modules factorise fit_additive fit_form fit_modules fit_smooth
     fit_trees gaussian left_over less_evident matern most_modules pack spline squares
+    standardise
     tune_process unpack warn_about""",
 )
 exempt(
