@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy import optimize
+from scipy import integrate, optimize
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import KFold
@@ -567,8 +567,8 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
 
     - `n_modules_`: the modules found;
     - `directions_`: their unit directions (or centres), a row each;
-    - `functions_`: each module's function of its projection, a callable;
-      `return_std=True` adds its deviation;
+    - `functions_`: each module's function of its projection, as the pursuit found
+      it, a callable; `return_std=True` adds its deviation;
     - `noise_`: the standard deviation of what no module explains, in units of y;
     - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
     - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
