@@ -429,11 +429,11 @@ METHODS = {
 
 def recovered(directions, U):
     """The share of (k, m) true directions that are near one of (j, m)."""
-    if directions is None or U is None or not len(directions):
-        return np.nan if directions is None or U is None else 0.0
+    if directions is None or U is None:
+        return np.nan
     found = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     true = U / np.linalg.norm(U, axis=1, keepdims=True)
-    return float((np.abs(true @ found.T).max(1) > 0.95).mean())
+    return float((np.abs(true @ found.T).max(1, initial=0) > 0.95).mean())
 
 
 def peak():

@@ -433,7 +433,7 @@ def errors_by_size(rows: pd.DataFrame) -> pd.DataFrame:
     logs = np.log(known.nmse).groupby([known.kind, known.method, known.n]).mean()
     return np.exp(logs).unstack()
 
-
+# %% ../nbs/22_beyond.ipynb #b0e10004
 def draw_errors_by_size(rows: pd.DataFrame, most: int = 6) -> Figure:
     """Ours and the best peers, a panel for each kind of task."""
     table = errors_by_size(shared_draws(rows))

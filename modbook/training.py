@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'COLUMNS', 'COLUMN_FLOATS', 'WARM_UP', 'Packed', 'views', 'Chunk', 'in_pieces',
-           'sample_chunks', 'predict', 'Gradient', 'minibatch', 'Trained', 'captured', 'train']
+           'sample_chunks', 'predict', 'Gradient', 'minibatch', 'Trained', 'captured', 'check_model', 'check_batch',
+           'train']
 
 # %% ../nbs/08_training.ipynb #ead0b84d
 import math
@@ -227,6 +228,27 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
         step()
     return graph.replay
 
+# %% ../nbs/08_training.ipynb #849ce41e
+def check_model(model: torch.nn.Module, X: torch.Tensor, y: torch.Tensor) -> None:
+    """Raise unless the model is one of ours and the data are for it."""
+    if not isinstance(model, Monolithic | Modular):
+        raise TypeError(f"model must be Monolithic or Modular, got {model!r:.60}")
+    check_sets(X, y, model.replicas)
+    if X.dtype != y.dtype or X.dtype != next(model.parameters()).dtype:
+        raise ValueError(f"X and y must be of the model's dtype, got {X.dtype}")
+
+
+def check_batch(
+    batch: int | None, rngs: Sequence[np.random.Generator] | None, n: int
+) -> None:
+    """Raise unless a batch of n samples can be drawn, or none is asked for."""
+    if rngs is not None or batch is not None:
+        check_generators(rngs=rngs)
+    if batch is not None:
+        check_counts(batch=batch)
+    if batch is not None and batch > n:
+        raise ValueError(f"batch must be in 1..{n}, got {batch!r}")
+
 # %% ../nbs/08_training.ipynb #849ce41d
 def train(
     model: torch.nn.Module,  # of R replicas
@@ -246,17 +268,8 @@ def train(
     """
     check_counts(iterations=iterations)
     check_above(0, learning_rate=learning_rate)
-    if not isinstance(model, Monolithic | Modular):
-        raise TypeError(f"model must be Monolithic or Modular, got {model!r:.60}")
-    check_sets(X, y, model.replicas)
-    if X.dtype != y.dtype or X.dtype != next(model.parameters()).dtype:
-        raise ValueError(f"X and y must be of the model's dtype, got {X.dtype}")
-    if rngs is not None or batch is not None:
-        check_generators(rngs=rngs)
-    if batch is not None:
-        check_counts(batch=batch)
-    if batch is not None and batch > X.shape[1]:
-        raise ValueError(f"batch must be in 1..{X.shape[1]}, got {batch!r}")
+    check_model(model, X, y)
+    check_batch(batch, rngs, X.shape[1])
     start = time.perf_counter()
     gradient = Gradient(model, batch or X.shape[1])
     columns = gradient.arrange(X, y)

@@ -5,8 +5,8 @@ __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'SORTED', 'OWN', 'O
            'Rule', 'Trial', 'changed', 'check_trial', 'check_watch', 'check_pursued', 'streams', 'Data', 'draw_data',
            'apply_rule', 'pursue_modules', 'starting_projections', 'build', 'spread', 'distil', 'parameter_count',
            'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch', 'best_checkpoint', 'as_texts',
-           'products_in', 'run', 'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute',
-           'estimate_seconds', 'together', 'memory']
+           'products_in', 'check_place', 'of_the_start', 'run', 'train_networks', 'check_alike', 'training_flops',
+           'rule_flops', 'with_compute', 'estimate_seconds', 'together', 'memory']
 
 # %% ../nbs/09_trials.ipynb #bc6b61e8
 import hashlib
@@ -494,6 +494,25 @@ def products_in(dtype: str) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before)
 
+# %% ../nbs/09_trials.ipynb #536438ac
+def check_place(t: Trial, device: str) -> None:
+    """Raise unless a trial can be trained on the device."""
+    if str(device).partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if t.dtype == "tf32" and str(device) == "cpu":
+        raise ValueError("dtype 'tf32' takes a GPU: device must be 'cuda', got 'cpu'")
+
+
+def of_the_start(U: torch.Tensor | None, data: Data, pursued: list[Pursuit]) -> dict:
+    """Scores of the starting directions, and what a pursuit found, by replica."""
+    results = {} if U is None else directions(U, data.task.u, "start_")
+    if pursued:
+        counts = [[len(p.directions), p.starts] for p in pursued]
+        results |= dict(
+            zip(("modules_found", "scanned"), np.transpose(counts), strict=True)
+        )
+    return results
+
 # %% ../nbs/09_trials.ipynb #536438ab
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
@@ -502,11 +521,8 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     diverged, its size, and its share of the seconds.
     """
     check_alike(trials)
-    if str(device).partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    check_place(trials[0], device)
     t, started = trials[0], time.perf_counter()
-    if t.dtype == "tf32" and str(device) == "cpu":
-        raise ValueError("dtype 'tf32' takes a GPU: device must be 'cuda', got 'cpu'")
     data, U, report = draw_data(trials), None, {}
     pursued = pursue_modules(trials, data, device) if t.start == "pursuit" else []
     if t.start is not None:
@@ -526,13 +542,7 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     results |= evaluate(t, data, model, sets["X_test"])
     if t.held_out:
         results |= best_checkpoint(watch.steps, watch.table())
-    if U is not None:
-        results |= directions(U, data.task.u, "start_")
-    if pursued:
-        counts = [[len(p.directions), p.starts] for p in pursued]
-        results |= dict(
-            zip(("modules_found", "scanned"), np.transpose(counts), strict=True)
-        )
+    results |= of_the_start(U, data, pursued)
     seconds = dict(seconds=time.perf_counter() - started, rule_seconds=rule_seconds)
     shares = {name: round(value / len(trials), 3) for name, value in seconds.items()}
     shared = dict(size=parameter_count(t), **report, **shares)

@@ -13,7 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from modbook.estimator import FORMS, ModularRegressor, load
+from modbook.estimator import (
+    FORMS,
+    FUNCTIONS,
+    ModularRegressor,
+    fit_form,
+    fit_modules,
+    load,
+)
+from modbook.pursuit import Settings
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -120,6 +128,23 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
     assert same.get_params() == model.get_params()
     assert same.n_modules_ == model.n_modules_
     assert same.noise_ == model.noise_
+
+
+@pytest.mark.parametrize("form", ["smooth", *FUNCTIONS])
+def test_many_inputs_are_answered_in_pieces(form, monkeypatch):
+    X, y = data(60)
+    rng = np.random.default_rng(0)
+    modules = fit_modules(X, y[:, None], rng, Settings(2, most_starts=1000), "cpu")
+    process = fit_form(form, modules, X, y[:, None], rng)
+    whole = process.predict(X), process.deviation(X)
+    monkeypatch.setattr("modbook.pursuit.CHUNK", 8 * 60 * 7)  # bytes of seven rows
+    seen, kernel = [], type(process).kernel
+    monkeypatch.setattr(
+        type(process), "kernel", lambda self, Q: seen.append(len(Q)) or kernel(self, Q)
+    )
+    np.testing.assert_allclose(process.predict(X), whole[0], rtol=1e-9)
+    np.testing.assert_allclose(process.deviation(X), whole[1], rtol=1e-6)
+    assert max(seen) == 7
 
 
 def test_a_foreign_file_is_refused(tmp_path):

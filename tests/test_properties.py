@@ -478,7 +478,7 @@ exempt(
     "training",
     INSIDE,
     "Packed views relu_backward Chunk Gradient sample_chunks predict minibatch "
-    "captured",
+    "captured check_model check_batch",
 )
 exempt("trials", RECORD, "Data")
 exempt(
@@ -493,7 +493,7 @@ exempt(
     INSIDE,
     """
     streams draw_data apply_rule starting_projections pursue_modules distil build
-    spread outputs directions
+    spread outputs directions check_place of_the_start
     evaluate train_networks Watch best_checkpoint as_texts products_in changed""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
