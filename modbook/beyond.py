@@ -24,12 +24,12 @@ from scipy import stats
 from .experiments import recorded
 from modbook.pursuit import (
     WINDOWS,
+    Ascent,
     Pursuit,
     Scene,
     Settings,
     basin,
     cap,
-    climb,
     free_parameters,
     predict,
     price,
@@ -244,7 +244,8 @@ def module_fates(trial: PursuitTrial) -> list[dict]:
         snr = np.sqrt(trial.n * task.a[0, j] ** 2 / (2 * m * left))
         waves = zip(snr, np.abs(task.omega[0, j]), strict=True)
         starts = min(starts_for(s * telling(w) ** 0.5, w, m) for s, w in waves)
-        gain = max(climb(scene, truth[j], width, 4).gain for width in WINDOWS)
+        starts_at = truth[j].expand(len(WINDOWS), -1), truth.new_tensor(WINDOWS)
+        gain = Ascent(scene, *starts_at).climb(4).gain.max().item()
         line = dict(module=j, cosine=cosines[j], starts=starts, tried=found.starts)
         lines.append(asdict(trial) | line | dict(gain=gain, price=price(found.model)))
     return lines

@@ -68,6 +68,11 @@ class Rule(Descent):
         check_choice((False, True), aligned=self.aligned)
         check_choice(HANDED, handed=self.handed)
 
+    @cached_property
+    def changes(self) -> dict:
+        """What differs from the default, as in a row: a sweep's trials share rules."""
+        return changed(self, OF_RULE)
+
     def kernel(self, projection: str) -> Kernel:
         """The kernel of the sine task, or of its nonlinear variant."""
         if projection == "distance":
@@ -126,7 +131,7 @@ class Trial:
     def id(self) -> str:
         """A hash of the protocol and of all parameters that are not the default."""
         mine = {"protocol": PROTOCOL, **changed(self, OWN)}
-        text = SORTED.encode(mine | changed(self.rule, OF_RULE) if self.rule else mine)
+        text = SORTED.encode(mine | self.rule.changes if self.rule else mine)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def parameters(self) -> dict:

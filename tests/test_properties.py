@@ -639,15 +639,15 @@ exempt(
     "pursuit",
     RECORD,
     """
-    Axis Model Moments Posterior Priors Pursuit Scene Whitening""",
+    Alone Ascent Axis Model Moments Posterior Priors Pursuit Scene Whitening""",
 )
 exempt(
     "pursuit",
     INSIDE,
     """
-    add alone ascent basin bin_index bin_sums binned block bounds build cap centres
-    check_data chunks climb climbs damped design distinct evidence_slopes
-    finish grow hand_out importance inverse_of_lower jacobian keep last leave_one_out
+    add basin bin_index bin_sums binned block bounds build cap centres
+    check_data chunks climbs damped design distinct evidence_slopes
+    finish grow hand_out importance inverse_of_lower jacobian keep leave_one_out
     lessons likeness mean module_axis module_function moments normal_equations posterior
     predict prepare price prune refine rounds run scan scorer see settle simplify solve
     spectrum subset tangent teach tune variances wave_slopes waves whiten widen""",
