@@ -575,6 +575,7 @@ IMAGE_LOOKS = {
     "variant-a": dict(color="#CC79A7", marker="P", linestyle="--"),
     "spectral": dict(color="#0072B2", marker="X", linestyle=(0, (4, 1, 1, 1))),
     "spectral-found": dict(color="#882255", marker="d", linestyle=(0, (5, 3))),
+    "modules-found": dict(color="#117733", marker="p", linestyle="-"),
     "oracle": LOOKS["oracle"],
     "one-an-image": dict(color="#B8860B", marker="*", linestyle=(0, (1, 1))),
 }

@@ -4,10 +4,10 @@
 __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_RIDGE', 'PROTOCOL', 'NETWORKS', 'IMAGE_STARTS',
            'NAMES', 'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole', 'share_of_strongest',
            'effective_rank', 'ImageRule', 'columns', 'rule_step', 'own_targets', 'apply_rule', 'covariances',
-           'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'image_loss', 'fit', 'score',
-           'ImageTrial', 'check_image_trial', 'loaded', 'order_stream', 'random_start', 'starting_projections',
-           'build_image_network', 'looks', 'kept_column', 'run_image_trial', 'matrices', 'image_operations',
-           'estimate_image_seconds']
+           'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'Modules', 'find_modules',
+           'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial', 'check_image_trial', 'loaded', 'order_stream',
+           'random_start', 'starting_projections', 'build_image_network', 'looks', 'kept_column', 'starting_point',
+           'seen_by', 'run_image_trial', 'matrices', 'image_operations', 'estimate_image_seconds']
 
 # %% ../nbs/16_image_trials.ipynb #0e2bfed7
 import hashlib
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -373,6 +374,61 @@ def spectral_start(
     each = [spectral_projection(xy[:, group], H, xx) for group in groups]
     return torch.stack([each[j % len(each)] for j in range(M)], 1)
 
+# %% ../nbs/16_image_trials.ipynb #c9e22025
+class Modules(NamedTuple):
+    """Which inputs and which classes belong to each module."""
+
+    inputs: list[list[int]]
+    classes: list[list[int]]
+
+    def looks(self, k: int) -> dict:
+        """Share on one image, and rank: those of a projection that picks the inputs."""
+        size = sum(map(len, self.inputs))
+        picked = torch.zeros(size, len(self.inputs), 1)
+        for j, own in enumerate(self.inputs):
+            picked[own, j] = 1
+        return dict(
+            share=share_of_strongest(picked.unflatten(0, (k, -1))),
+            rank=size / len(self.inputs),
+        )
+
+
+def find_modules(
+    steps: Iterable[tuple[torch.Tensor, torch.Tensor]],
+) -> Modules:
+    """From one pass of batches, by the covariances of inputs and classes."""
+    xy, yy, _ = covariances(steps)
+    classes = groups_of_classes(yy)
+    told = torch.stack([xy[:, group].square().mean(1) for group in classes])
+    group = told.argmax(0)  # (k D,)
+    inputs = [(group == j).nonzero()[:, 0].tolist() for j in range(len(classes))]
+    return Modules(inputs, classes)
+
+# %% ../nbs/16_image_trials.ipynb #ad871fda
+class FoundModules(nn.Module):
+    """A network for each module that was found."""
+
+    def __init__(
+        self, rng: np.random.Generator, found: Modules, k: int, hidden: Sequence[int]
+    ):
+        super().__init__()
+        self.k, sizes = k, [max(map(len, part)) for part in found]
+        nothing = sum(map(len, found.inputs))
+        rows = [own + [nothing] * (sizes[0] - len(own)) for own in found.inputs]
+        place = torch.zeros(CLASSES * k, dtype=torch.long)
+        for j, own in enumerate(found.classes):
+            place[own] = j * sizes[1] + torch.arange(len(own))
+        self.register_buffer("inputs", torch.tensor(rows))  # (modules, inputs)
+        self.register_buffer("place", place)  # of each class among the outputs
+        self.stack = Stack(rng, (sizes[0], *hidden, sizes[1]), len(rows))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """(b, k, D) -> (1, b, k, 10)."""
+        x = functional.pad(X.flatten(1), (0, 1))
+        seen = x.index_select(1, self.inputs.flatten()).unflatten(1, self.inputs.shape)
+        out = self.stack(seen.transpose(0, 1)).transpose(0, 1).flatten(1)
+        return out.index_select(1, self.place).view(1, len(X), self.k, CLASSES)
+
 # %% ../nbs/16_image_trials.ipynb #38386e60
 def image_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Mean over members of the mean cross-entropy of (members, b, k, 10) logits."""
@@ -423,7 +479,7 @@ def score(model: nn.Module, task: ImageTask) -> dict:
 
 # %% ../nbs/16_image_trials.ipynb #54012c85
 PROTOCOL = 1  # goes up when the same trial would give other numbers
-NETWORKS = ("monolithic", "modular", "one an image", "ensemble")
+NETWORKS = ("monolithic", "modular", "one an image", "found modules", "ensemble")
 IMAGE_STARTS = (
     "random",
     "rule",
@@ -597,15 +653,19 @@ def starting_projections(
     return U, report
 
 # %% ../nbs/16_image_trials.ipynb #b11b1f44
-def build_image_network(t: ImageTrial, D: int, U: torch.Tensor | None) -> nn.Module:
+def build_image_network(
+    t: ImageTrial, D: int, start: torch.Tensor | Modules | None
+) -> nn.Module:
     """The untrained network of a trial."""
     rng = stream("weights", t.network, *t.hidden, t.k, t.modules, t.members, t.seed)
     if t.network == "one an image":
         return OneAnImage(rng, t.k, D, t.hidden)
+    if t.network == "found modules":
+        return FoundModules(rng, start, t.k, t.hidden)
     if t.network != "modular":
         return OneForAll(rng, t.k, D, t.hidden, t.members)
     oracle = t.start.startswith("oracle")
-    return SharedModules(rng, U, t.k, t.hidden, t.combine, oracle)
+    return SharedModules(rng, start, t.k, t.hidden, t.combine, oracle)
 
 
 def looks(U: torch.Tensor, name: str = "") -> dict:
@@ -620,26 +680,48 @@ def kept_column(U: torch.Tensor) -> str:
     return " ".join(f"{value:.3g}" for value in U[:, :, 0, 0].flatten().tolist())
 
 
+def starting_point(
+    t: ImageTrial, task: ImageTask, device: str
+) -> tuple[torch.Tensor | Modules | None, dict]:
+    """What is there before training, if anything, and what it reports of itself."""
+    if t.network == "modular":
+        return starting_projections(t, task, device)
+    if t.network == "found modules":
+        return find_modules(batches(task, t.batch, 1, order_stream(t, "rule"))), {}
+    return None, {}
+
+
+def seen_by(
+    model: nn.Module,
+    start: torch.Tensor | Modules | None,
+    t: ImageTrial,
+    when: str = "",
+) -> dict:
+    """What the modules look at, at the start or after training."""
+    name = f"{when}_" if when else ""
+    if isinstance(start, Modules):
+        return {name + key: value for key, value in start.looks(t.k).items()}
+    if start is None:
+        return {}
+    U = model.projections()
+    kept = {f"kept_{when}" if when else "kept": kept_column(U)} if t.keep else {}
+    return looks(U, name) | kept
+
+
 def run_image_trial(t: ImageTrial, device: str = "cpu") -> dict:
     """Train and score one network: a row with its parameters and results."""
     parts = loaded(t.data, t.folder, t.side, device)
     task = compose_task(parts, t.k, t.n, t.n_test, t.seed, t.noise, t.combinations)
     started, D = time.perf_counter(), parts[0].pixels.shape[1]
-    U, results = None, {}
-    if t.network == "modular":
-        U, results = starting_projections(t, task, device)
+    start, results = starting_point(t, task, device)
     rule_seconds = time.perf_counter() - started
-    model = build_image_network(t, D, U).to(device)
-    if U is not None:
-        results |= looks(model.projections(), "start_")
-        results |= {"kept_start": kept_column(model.projections())} if t.keep else {}
+    model = build_image_network(t, D, start).to(device)
+    results |= seen_by(model, start, t, "start")
     steps = batches(task, t.batch, t.epochs, order_stream(t, "order"))
     results["train_loss"] = fit(model, steps, t.learning_rate)
     seconds = time.perf_counter() - started
     results |= score(model, task)
-    if U is not None:
-        results |= looks(model.projections())
-        results |= {"kept": kept_column(model.projections())} if t.keep else {}
+    results |= seen_by(model, start, t)
     return (
         {"id": t.id, "protocol": PROTOCOL}
         | t.parameters()
@@ -648,7 +730,7 @@ def run_image_trial(t: ImageTrial, device: str = "cpu") -> dict:
             diverged=not np.isfinite(results["train_loss"]),
             size=sum(p.numel() for p in model.parameters()),
             seconds=round(seconds, 3),
-            rule_seconds=round(rule_seconds if U is not None else 0.0, 3),
+            rule_seconds=round(0.0 if start is None else rule_seconds, 3),
         )
     )
 
@@ -661,8 +743,8 @@ def matrices(t: ImageTrial, D: int) -> tuple[int, int]:
         joined = t.hidden[-1] * (t.modules if t.combine == "concatenate" else 1)
         rest = sum(i * o for i, o in pairwise(shared)) + joined * CLASSES * t.k
         return first, first + rest
-    copies = {"one an image": t.k, "ensemble": t.members}.get(t.network, 1)
-    one = t.network == "one an image"
+    one = t.network in ("one an image", "found modules")
+    copies = t.k if one else t.members  # one, but of an ensemble
     sizes = (D if one else t.k * D, *t.hidden, CLASSES if one else CLASSES * t.k)
     return copies * sizes[0] * sizes[1], copies * sum(i * o for i, o in pairwise(sizes))
 

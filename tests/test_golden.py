@@ -51,6 +51,7 @@ IMAGE_TRIALS = {
     "monolithic": digits,
     "ensemble": replace(digits, network="ensemble", members=2),
     "one an image": replace(digits, network="one an image"),
+    "found modules": replace(digits, network="found modules"),
     "random": looking,
     "class covariances": replace(looking, start="spectral"),
     "class covariances, not told": replace(looking, start="spectral, not told"),

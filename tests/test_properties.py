@@ -620,7 +620,8 @@ exempt(
     "image_trials",
     INSIDE,
     """
-    OneAnImage OneForAll SharedModules Stack apply_rule build_image_network
+    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule
+    build_image_network find_modules seen_by starting_point
     check_image_trial columns covariances draw_uniform effective_rank
     estimate_image_seconds fit fix_gauge groups_of_classes image_loss
     image_operations kept_column loaded looks matrices order_stream own_targets
