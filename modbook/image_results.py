@@ -10,7 +10,7 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'image_claims', 'drop_with_k', 'drops_table', 'share_answer', 'samples_needed', 'samples_table',
            'choices_table', 'choices_claims', 'seen_table', 'asked_rows', 'more_claims', 'published',
            'beside_published', 'equivalent_noise', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4',
-           'little_noise', 'judge_figure12', 'shares_before', 'rows_or_smoke']
+           'claim_modules_found', 'little_noise', 'judge_figure12', 'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -453,7 +453,7 @@ LOOKS = {
 def looks_table(summary: pd.DataFrame, across: str = "k") -> pd.DataFrame:
     """Shares and ranks as text: lines of methods, columns of `across`.
 
-    Only of the methods whose projections look at several images.
+    Only of the methods that chose what to look at.
     """
     summary = summary[summary.share.notna()]
     tables = [image_table(summary, across, measure) for measure in LOOKS]
@@ -847,6 +847,26 @@ def judge_table4() -> tuple[str, str]:
     text, said = image_answer(question, little_noise(rows))
     text = f"{'; '.join(ends)}; at noise 1 {text} on a random start"
     return f"{rows.data.iloc[0]}, {text}", said
+
+
+def claim_modules_found() -> tuple[str, str]:
+    """Whether more images cost networks of modules that were found any accuracy."""
+    method = "modules-found"
+    rows = recorded("fig4b")
+    rows = rows[rows.method == method]
+    if rows.empty:
+        return NOT_YET
+    best, ends = best_scale(rows), [rows.k.min(), rows.k.max()]
+    lost = drop_with_k(best, method)
+    low, high = 100 * lost.low, 100 * lost.high
+    text = f"{100 * lost.ratio:+.1f} points lost ({low:+.1f} to {high:+.1f})"
+    text = f"{best.data.iloc[0]}: {text}, {lost.tasks} seeds"
+    large = rows[(rows.scale == "paper") & rows.k.isin(ends)].groupby("k")
+    if best.scale.iloc[0] != "paper" and large.ngroups == 2:
+        means = large.test_accuracy.mean()
+        both = " and ".join(f"{100 * means[k]:.1f} % at k = {k}" for k in ends)
+        text = f"{text}; at the paper's size {both}"
+    return text, image_verdict(lost, best, 0.01)
 
 
 def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
