@@ -388,6 +388,23 @@ class Additive(Process):
         A, a = self._seen((X - self.mean) @ self.to)
         return self._additive(A.square().sum(1), zip(a, a, strict=True))
 
+    def function(self, j: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(q, d) values of module j at (q,) values z, less their mean; deviations."""
+        scale, size = np.exp(self.logs[[j, len(self.U) + j]])
+        part, form = FUNCTIONS[self.form]
+        at = lambda a, b: size * form(torch.tensor(scale), *part(a, b))  # noqa: E731
+        z, data = torch.as_tensor(z) - self.offset, self._seen(self.points)[1][j]
+        inside = at(data[:, None], data).mean(0)
+        K = at(z[:, None], data)
+        own = at(z, z) - 2 * K.mean(1) + inside.mean()
+        K = K - inside  # covariances of the centred function with the data
+        half = torch.linalg.solve_triangular(
+            torch.as_tensor(self.chol), K.T, upper=False
+        )
+        known = half.square().sum(0)
+        deviation = (self.level * (own - known).clamp(min=0)).sqrt().numpy()
+        return K.numpy() @ self.alpha * self.spread, deviation[:, None] * self.spread
+
     def _seen(self, Z: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         Z = torch.as_tensor(Z)
         return Z, see(self.kind, torch.as_tensor(self.U), Z) - self.offset
@@ -515,6 +532,7 @@ class ModuleFunction:
 
     found: Pursuit
     j: int
+    process: Additive | None = None  # what predicts, if the pursuit does not
 
     def project(self, X: np.ndarray) -> np.ndarray:
         """(n,) projections (or distances) of (n, m) inputs."""
@@ -532,8 +550,11 @@ class ModuleFunction:
         else:
             D = inputs.to @ u
             own = z * D.norm() - inputs.mean @ D
-        parts = module_function(self.found, self.j, own)
-        value, deviation = (part.cpu().numpy() for part in parts)
+        if self.process is None:
+            parts = module_function(self.found, self.j, own)
+            value, deviation = (part.cpu().numpy() for part in parts)
+        else:
+            value, deviation = self.process.function(self.j, own.cpu().numpy())
         if value.shape[1] == 1:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value
@@ -581,8 +602,9 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
 
     - `n_modules_`: the modules found;
     - `directions_`: their unit directions (or centres), a row each;
-    - `functions_`: each module's function of its projection, as the pursuit found
-      it, a callable; `return_std=True` adds its deviation;
+    - `functions_`: each module's function of its projection, a callable, as what
+      predicts has it (the pursuit, where "smooth" or "trees" do); `return_std=True`
+      adds its deviation;
     - `noise_`: the standard deviation of what no module explains, in units of y;
     - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
     - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
@@ -626,14 +648,12 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
             check_random_state(self.random_state).randint(2**31)
         )
         modules = fit_modules(X, y, rng, settings, device)
-        self._describe(modules.found)
-        self.form_, self._model, self.cv_errors_ = "modules", modules, {}
+        self._describe(modules)
         if self.fallback and len(X) >= FEWEST and left_over(modules, X, y) > LEFT_OVER:
             most = min(settings.modules, 2 * self.n_modules_ + 2)  # pruned later
             few = replace(settings, modules=most)
             errors = cross_validate(X, y, rng, few, device)
-            chosen = choose_form(modules, errors, X, y, rng)
-            self.form_, self._model, self.cv_errors_ = chosen
+            self._describe(modules, *choose_form(modules, errors, X, y, rng))
         return self
 
     def _settings(self, n: int, m: int) -> Settings:
@@ -643,11 +663,15 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
             check_counts(max_starts=self.max_starts)
         return Settings(modules=most, kind=self.kind, most_starts=self.max_starts)
 
-    def _describe(self, found: Pursuit) -> None:
-        """Set what users look at."""
+    def _describe(self, modules, form="modules", model=None, cv_errors=None) -> None:
+        """Set what predicts, and what users look at."""
+        found, self.form_ = modules.found, form
+        self._model, self.cv_errors_ = model or modules, cv_errors or {}
         self.directions_ = found.directions
         self.n_modules_ = len(self.directions_)
-        self.functions_ = [ModuleFunction(found, j) for j in range(self.n_modules_)]
+        process = model if form in FUNCTIONS else None
+        modules = range(self.n_modules_)
+        self.functions_ = [ModuleFunction(found, j, process) for j in modules]
         self.noise_ = float(found.noise[0]) if self._flat else found.noise
         self.evidence_ = found.evidence
         self._found = found
@@ -714,7 +738,8 @@ def draw_modules(
     """A row for each module: function, band and data; weights by feature name."""
     if not functions:
         raise ValueError("no module was found: there is nothing to draw")
-    left = y - Modules(found).predict(X)[:, 0]
+    whole = functions[0].process or Modules(found)
+    left = y - whole.predict(X)[:, 0]
     some = np.arange(len(X))[:: max(1, len(X) // 1000)]
     figure, panels = plt.subplots(
         len(functions),
@@ -822,17 +847,9 @@ def load(path: str | Path) -> ModularRegressor:
     estimator.n_features_in_, estimator._flat = about["features"], about["flat"]
     if about["names"]:
         estimator.feature_names_in_ = np.array(about["names"], dtype=object)
-    estimator._describe(unpack(arrays, about["numbers"]))
-    estimator.form_, estimator.cv_errors_ = about["form"], about["cv_errors"]
-    kind = KINDS_OF_MODEL[about["form"]]
-    estimator._model = (
-        kind(
-            **{
-                name: array.item() if array.ndim == 0 else array
-                for name, array in other.items()
-            }
-        )
-        if other
-        else Modules(estimator._found)
-    )
+    other = {k: a.item() if a.ndim == 0 else a for k, a in other.items()}
+    form, errors = about["form"], about["cv_errors"]
+    model = KINDS_OF_MODEL[form](**other) if other else None
+    modules = Modules(unpack(arrays, about["numbers"]))
+    estimator._describe(modules, form, model, errors)
     return estimator
