@@ -6,9 +6,9 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'bounds', 'variances', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'moments',
            'Posterior', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add',
            'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index',
-           'bin_sums', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'Place', 'Ascent', 'climbs',
-           'Settings', 'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare',
-           'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
+           'bin_sums', 'Products', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'Place', 'Ascent',
+           'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen',
+           'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
            'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
@@ -565,6 +565,30 @@ def bin_sums(index: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         -1,
     )
 
+# %% ../nbs/07_pursuit.ipynb #93e63149
+class Products:
+    """Phi^T diag(s) Phi of one and D waves at the centres, from sums of 2 D waves."""
+
+    def __init__(self, axis: Axis, like: torch.Tensor):
+        D, ticks = axis.modes, centres(axis, like)
+        angle = ticks[:, None] * axis.omega(like)[0]
+        angle = angle * torch.arange(2 * D + 1, device=like.device)
+        self.double = torch.cat([angle.cos(), angle.sin()], 1)  # (BINS, 4 D + 2)
+        d = torch.arange(1, D + 1, device=like.device)
+        d, sine = torch.cat([d[:1] * 0, d, d]), torch.arange(2 * D + 1).to(d) > D
+        apart, sine = d - d[:, None], sine.long()
+        turn = sine - sine[:, None]  # not 0 for a cosine and a sine
+        own = turn.abs() * (2 * D + 1)  # then the sums of sines count
+        self.near, self.far = apart.abs() + own, d + d[:, None] + own
+        sign = torch.where(turn == 0, 1, (apart * turn).sign())
+        self.near_sign, self.far_sign = sign / 2, (0.5 - sine * sine[:, None])
+
+    def __call__(self, sums: torch.Tensor) -> torch.Tensor:
+        """(c, BINS) -> (c, 1 + 2 D, 1 + 2 D)."""
+        total = sums @ self.double
+        near, far = total[:, self.near], total[:, self.far]
+        return near.mul_(self.near_sign).add_(far.mul_(self.far_sign))
+
 # %% ../nbs/07_pursuit.ipynb #1433e0e6
 @dataclass(frozen=True)
 class Scene:
@@ -593,6 +617,11 @@ class Scene:
         """One, and the waves at the centres; of shape (BINS, 1 + 2 D)."""
         waves_at = waves(self.axis, self.ticks)
         return torch.cat([torch.ones_like(waves_at[:, :1]), waves_at], 1)
+
+    @cached_property
+    def products(self) -> Products:
+        """Of features, for any direction."""
+        return Products(self.axis, self.X)
 
     @cached_property
     def feature_slopes(self) -> torch.Tensor:
@@ -698,8 +727,8 @@ class Alone:
         values = torch.cat([w[:, None], scene.left * w[:, None]], 1)
         sums = bin_sums(index, values)  # (c, BINS, 1 + d)
         self.root = scene.roots(width)[..., None]  # (c, p, 1)
-        A = (F.T * sums[..., 0][:, None]) @ F  # (c, p, p)
-        A *= self.root * self.root.mT
+        A = scene.products(sums[..., 0])  # (c, p, p)
+        A.mul_(self.root).mul_(self.root.mT)
         A.diagonal(dim1=1, dim2=2).add_(NOISE)
         self.chol, b = torch.linalg.cholesky(A), self.root * (F.T @ sums[..., 1:])
         self.half = torch.cholesky_solve(b, self.chol)  # (c, p, d)

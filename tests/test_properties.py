@@ -640,7 +640,8 @@ exempt(
     "pursuit",
     RECORD,
     """
-    Alone Ascent Axis Model Moments Posterior Priors Pursuit Scene Whitening""",
+    Alone Ascent Axis Model Moments Posterior Priors Products Pursuit Scene
+    Whitening""",
 )
 exempt(
     "pursuit",
