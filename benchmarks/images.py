@@ -7,7 +7,8 @@ For every method at k = 4 and 6: samples a second of training (the rule apart), 
 the same network written plainly in torch with a DataLoader over inputs written out,
 their ratio (above 1: ours is faster), and the share of a step that goes into gathering
 its images. Random pixels: speed does not depend on what they show. With a GPU it runs
-there, and prints the share of the measured matrix-product rate that training reaches.
+there. Of all methods, the table goes to `results/speed/images.csv`, with the share of
+the measured matrix-product rate that training reaches.
 """
 
 import argparse
@@ -15,15 +16,17 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
+from modbook.experiments import results_folder
 from modbook.image_results import IMAGE_SCALES, image_trial
 from modbook.image_trials import (
     apply_rule,
@@ -33,9 +36,11 @@ from modbook.image_trials import (
     random_start,
 )
 from modbook.images import Base, ImageTask, batches, draw_rows
+from modbook.store import provenance
 from modbook.tasks import stream
 
 METHODS = ("monolithic", "random", "algorithm1", "oracle", "one-an-image")
+IDENTITY = ("k", "method")
 IMAGES = 30_000  # in each part, 60,000 together
 
 
@@ -120,10 +125,6 @@ def train_plainly(net, data, batch: int, rate: float, device: str) -> None:
         adam.step()
 
 
-def first(steps: Iterator, count: int) -> list:
-    return [step for step, _ in zip(steps, range(count), strict=False)]
-
-
 def peak_rate(device: str, repeats: int) -> float:
     """Operations a second of one large matrix product in float32."""
     size = 1024 if device == "cpu" else 8192
@@ -131,36 +132,45 @@ def peak_rate(device: str, repeats: int) -> float:
     return 2 * size**3 / seconds(lambda: A @ A, device, repeats)
 
 
-def measure(method, k, scale, steps, repeats, device, peak, plainly) -> None:
+def measure(method, k, scale, steps, repeats, device, plainly) -> dict:
+    """Samples a second of a method, and of the same network written plainly."""
     trial = image_trial(method, scale, "CIFAR-10", k, 0, n=128 * steps)
     D = trial.pixels()
     task = made_up_task(k, trial.n, scale.side, device)
     one_pass = lambda: batches(task, trial.batch, 1, stream("order"))  # noqa: E731
     U = random_start(trial, D).to(device) if trial.network == "modular" else None
     model = build_image_network(trial, D, U).to(device)
-    ready = first(one_pass(), steps) if scale.side else None
     ours = seconds(lambda: fit(model, one_pass(), 1e-4), device, repeats)
     gathering = seconds(lambda: sum(1 for _ in one_pass()), device, repeats)
-    rate = trial.n / ours
+    line = dict(k=k, method=method, samples_per_second=trial.n / ours)
+    line |= dict(gathering=gathering / ours, ms_per_step=1e3 * ours / steps)
     work = image_operations(trial)
-    text = f"k = {k}, {method}"
     if trial.rule is not None:
-        passes = ready or list(one_pass())
-        rule = seconds(
-            lambda: apply_rule(U, passes, trial.rule, stream("c")), device, repeats
+        ready, rule = (
+            list(one_pass()),
+            lambda some: apply_rule(U, some, trial.rule, stream("c")),
         )
+        took = seconds(lambda: rule(ready), device, repeats)
+        line |= dict(rule_samples_per_second=trial.n / took)
         work -= 4.0 * trial.k * D * trial.modules * trial.width
-        print(f"{text + ', the rule':34} {trial.n / rule:9,.0f} samples/s", flush=True)
-    line = f"{text:34} {rate:9,.0f} samples/s"
     net = plain_network(trial, D) if plainly else None
     if net is not None:
         net, data = net.to(device), written_out(task)
         plain = seconds(
             lambda: train_plainly(net, data, trial.batch, 1e-4, device), device, repeats
         )
-        line += f", plain {trial.n / plain:9,.0f}, ratio {plain / ours:4.1f}"
-    line += f"; gathering {gathering / ours:5.1%}, {1e3 * ours / steps:7.1f} ms a step"
-    print(f"{line}; {rate * work / peak:4.0%} of the matrix-product rate", flush=True)
+        line |= dict(plain_samples_per_second=trial.n / plain, faster=plain / ours)
+    return line | dict(gflops=work * trial.n / ours / 1e9)
+
+
+def record(lines: list[dict], scale: str) -> None:
+    """Write the lines of a scale, in place of what was there for it."""
+    path = results_folder() / "speed" / "images.csv"
+    table = pd.DataFrame([dict(scale=scale) | line | provenance() for line in lines])
+    if path.exists():
+        old = pd.read_csv(path)
+        table = pd.concat([old[old.scale != scale], table])
+    table.to_csv(path, index=False, float_format="%.4g")
 
 
 def memory_line(k: int) -> None:
@@ -184,14 +194,21 @@ def main() -> None:
     few = options.paper and device == "cpu"
     steps = options.steps or (3 if few else 40)
     repeats = 1 if few else 3
-    peak = peak_rate(device, 5)
-    print(f"{device}, {torch.get_num_threads()} threads, {peak / 1e9:,.0f} Gflop/s")
+    peak = peak_rate(device, 5) / 1e9
+    print(f"{device}, {torch.get_num_threads()} threads, {peak:,.0f} Gflop/s")
     memory_line(6)
+    lines = []
     for k in (4, 6):
         for method in options.methods.split(","):
-            measure(
-                method, k, scale, steps, repeats, device, peak, not options.no_plain
+            line = measure(
+                method, k, scale, steps, repeats, device, not options.no_plain
             )
+            line["share_of_products"] = line["gflops"] / peak
+            lines.append(line)
+            items = (f"{k} {v:,.3g}" for k, v in line.items() if k not in IDENTITY)
+            print(f"k = {k}, {method}: {'; '.join(items)}", flush=True)
+    if options.methods == ",".join(METHODS) and not options.no_plain:
+        record(lines, "paper" if options.paper else "laptop")
 
 
 if __name__ == "__main__":
