@@ -207,7 +207,7 @@ def main() -> None:
             lines.append(line)
             items = (f"{k} {v:,.3g}" for k, v in line.items() if k not in IDENTITY)
             print(f"k = {k}, {method}: {'; '.join(items)}", flush=True)
-    if options.methods == ",".join(METHODS) and not options.no_plain:
+    if options.methods == ",".join(METHODS):
         record(lines, "paper" if options.paper else "laptop")
 
 
