@@ -102,6 +102,7 @@ def resumed(count: int) -> list[dict]:
         with Store(Path(folder) / "rows.sqlite") as store:
             quiet = lambda some: run_sweep(some, store, workers=1, show=False)  # noqa: E731
             return [
+                measure("trials, made and checked", count, lambda: fresh(count)),
                 measure("ids of the trials", count, lambda t: [x.id for x in t], anew),
                 measure("ids in the store", count, store.ids),
                 measure("rows of the store", count, lambda: store.rows(trials)),

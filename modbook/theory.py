@@ -23,6 +23,8 @@ C, OMEGA, ALPHA = 1.15, 1.57, 0.85  # the constants the paper fits (Appendix E.2
 def check_counts(**counts) -> None:
     """Raise unless every named argument holds whole numbers of at least 1."""
     for name, value in counts.items():
+        if type(value) is int and value >= 1:
+            continue  # the common case, without an array
         array = np.asarray(value)
         allowed = f"{name} must be a whole number of at least 1, got {value!r}"
         if array.dtype.kind not in "iu":
