@@ -688,14 +688,14 @@ def compare_costs(
 def record_costs(settings: Experiment, folder: Path | None = None) -> Path:
     """Write the costs of an experiment's recorded rows to results/NAME/cost.csv.
 
-    Those of other scales are kept. LookupError if no rows are recorded.
+    Those of other scales and methods are kept. LookupError if no rows are recorded.
     """
     check_settings(settings=settings)
     rows = recorded(settings.name, folder, scale=settings.scale)
     table, path = compare_costs(settings, rows), costs_path(settings.name, folder)
     if path.exists():
-        old = pd.read_csv(path)
-        table = pd.concat([old[old.scale != settings.scale], table])
+        table = pd.concat([pd.read_csv(path), table])
+        table = table.drop_duplicates(["scale", "method"], keep="last")
     return write_table(table, path, float_format="%.6g")
 
 
