@@ -70,7 +70,7 @@ class Rule(Descent):
 
     @cached_property
     def changes(self) -> dict:
-        """What differs from the default, as in a row: a sweep's trials share rules."""
+        """What differs from the default, under the names of a row."""
         return changed(self, OF_RULE)
 
     def kernel(self, projection: str) -> Kernel:
