@@ -205,7 +205,9 @@ def main() -> None:
             )
             line["share_of_products"] = line["gflops"] / peak
             lines.append(line)
-            items = (f"{k} {v:,.3g}" for k, v in line.items() if k not in IDENTITY)
+            items = (
+                f"{name} {v:,.3g}" for name, v in line.items() if name not in IDENTITY
+            )
             print(f"k = {k}, {method}: {'; '.join(items)}", flush=True)
     if options.methods == ",".join(METHODS):
         record(lines, "paper" if options.paper else "laptop")

@@ -4,9 +4,10 @@
 __all__ = ['TUNED', 'SOLVED', 'NOISE', 'KERNELS', 'DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'FORMS', 'MARGIN',
            'CLEAR', 'FORMAT', 'KINDS_OF_MODEL', 'Process', 'factorise', 'tune_process', 'standardise', 'condition',
            'squares', 'matern', 'gaussian', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over',
-           'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'fit_additive', 'additive_start',
-           'fit_form', 'cross_validate', 'choose_form', 'less_evident', 'ModuleFunction', 'most_modules',
-           'ModularRegressor', 'warn_about', 'draw_modules', 'pack', 'unpack', 'save', 'plain', 'load']
+           'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
+           'fit_additive', 'additive_start', 'fit_form', 'cross_validate', 'choose_form', 'less_evident',
+           'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about', 'draw_modules', 'pack', 'unpack', 'save',
+           'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -388,23 +389,6 @@ class Additive(Process):
         A, a = self._seen((X - self.mean) @ self.to)
         return self._additive(A.square().sum(1), zip(a, a, strict=True))
 
-    def function(self, j: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(q, d) values of module j at (q,) values z, less their mean; deviations."""
-        scale, size = np.exp(self.logs[[j, len(self.U) + j]])
-        part, form = FUNCTIONS[self.form]
-        at = lambda a, b: size * form(torch.tensor(scale), *part(a, b))  # noqa: E731
-        z, data = torch.as_tensor(z) - self.offset, self._seen(self.points)[1][j]
-        inside = at(data[:, None], data).mean(0)
-        K = at(z[:, None], data)
-        own = at(z, z) - 2 * K.mean(1) + inside.mean()
-        K = K - inside  # covariances of the centred function with the data
-        half = torch.linalg.solve_triangular(
-            torch.as_tensor(self.chol), K.T, upper=False
-        )
-        known = half.square().sum(0)
-        deviation = (self.level * (own - known).clamp(min=0)).sqrt().numpy()
-        return K.numpy() @ self.alpha * self.spread, deviation[:, None] * self.spread
-
     def _seen(self, Z: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         Z = torch.as_tensor(Z)
         return Z, see(self.kind, torch.as_tensor(self.U), Z) - self.offset
@@ -412,6 +396,23 @@ class Additive(Process):
     def _additive(self, inner: torch.Tensor, pairs: Iterable[tuple]) -> np.ndarray:
         parts = (FUNCTIONS[self.form][0](*pair) for pair in pairs)
         return additive(self.form, torch.as_tensor(self.logs), inner, parts).numpy()
+
+# %% ../nbs/20_estimator.ipynb #0efeba5a
+def additive_function(
+    model: Additive, j: int, z: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """(q, d) values of module j at (q,) values z, less their mean; deviations."""
+    scale, size = torch.as_tensor(model.logs).exp()[[j, len(model.U) + j]]
+    part, form = FUNCTIONS[model.form]
+    at = lambda a, b: size * form(scale, *part(a, b))  # noqa: E731
+    z, data = z - model.offset, model._seen(model.points)[1][j]
+    inside, K = at(data[:, None], data).mean(0), at(z[:, None], data)
+    own = at(z, z) - 2 * K.mean(1) + inside.mean()
+    K = K - inside  # covariances of the centred function with the data
+    chol = torch.as_tensor(model.chol)
+    known = torch.linalg.solve_triangular(chol, K.T, upper=False).square().sum(0)
+    deviation = (model.level * (own - known).clamp(min=0)).sqrt().numpy()
+    return K.numpy() @ model.alpha * model.spread, deviation[:, None] * model.spread
 
 # %% ../nbs/20_estimator.ipynb #a3b0e042
 def fit_additive(
@@ -554,7 +555,7 @@ class ModuleFunction:
             parts = module_function(self.found, self.j, own)
             value, deviation = (part.cpu().numpy() for part in parts)
         else:
-            value, deviation = self.process.function(self.j, own.cpu().numpy())
+            value, deviation = additive_function(self.process, self.j, own.cpu())
         if value.shape[1] == 1:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value

@@ -10,7 +10,7 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'image_claims', 'drop_with_k', 'drops_table', 'share_answer', 'samples_needed', 'samples_table',
            'choices_table', 'choices_claims', 'seen_table', 'asked_rows', 'more_claims', 'published',
            'beside_published', 'equivalent_noise', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4',
-           'claim_modules_found', 'little_noise', 'judge_figure12', 'shares_before', 'rows_or_smoke']
+           'little_noise', 'judge_figure12', 'claim_modules_found', 'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -548,6 +548,8 @@ FIG4B_QUESTIONS = {
         "modules-found", "one-an-image", -0.01
     ),
 }
+
+# %% ../nbs/17_image_results.ipynb #6852e89d
 TABLE3_QUESTIONS = {
     "a learned start beats a random one": ImageQuestion("algorithm1", "random"),
     "the same, variant A": ImageQuestion("variant-a", "random"),
@@ -849,6 +851,21 @@ def judge_table4() -> tuple[str, str]:
     return f"{rows.data.iloc[0]}, {text}", said
 
 
+def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of small amounts of noise: above 0, at most 1."""
+    return rows[(rows.noise > 0) & (rows.noise <= 1)]
+
+
+def judge_figure12(method: str = "algorithm1") -> tuple[str, str]:
+    """How much of a projection's energy is on one image, before training.
+
+    LookupError if Figure 4b is not recorded, whose seeds it takes.
+    """
+    rows = best_scale(recorded("fig4b"))
+    size = IMAGE_SCALES[rows.scale.iloc[0]]
+    return share_answer(rows[rows.k == size.k_table], method)
+
+# %% ../nbs/17_image_results.ipynb #56f4af3a
 def claim_modules_found() -> tuple[str, str]:
     """Whether more images cost networks of modules that were found any accuracy."""
     method = "modules-found"
@@ -867,21 +884,6 @@ def claim_modules_found() -> tuple[str, str]:
         both = " and ".join(f"{100 * means[k]:.1f} % at k = {k}" for k in ends)
         text = f"{text}; at the paper's size {both}"
     return text, image_verdict(lost, best, 0.01)
-
-
-def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of small amounts of noise: above 0, at most 1."""
-    return rows[(rows.noise > 0) & (rows.noise <= 1)]
-
-
-def judge_figure12(method: str = "algorithm1") -> tuple[str, str]:
-    """How much of a projection's energy is on one image, before training.
-
-    LookupError if Figure 4b is not recorded, whose seeds it takes.
-    """
-    rows = best_scale(recorded("fig4b"))
-    size = IMAGE_SCALES[rows.scale.iloc[0]]
-    return share_answer(rows[rows.k == size.k_table], method)
 
 # %% ../nbs/17_image_results.ipynb #5fa121de
 def shares_before(methods: Sequence[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_
            'effective_rank', 'ImageRule', 'columns', 'rule_step', 'own_targets', 'apply_rule', 'covariances',
            'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'Modules', 'find_modules',
            'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial', 'check_image_trial', 'loaded', 'order_stream',
-           'random_start', 'starting_projections', 'build_image_network', 'looks', 'kept_column', 'starting_point',
+           'random_start', 'starting_projections', 'starting_point', 'build_image_network', 'looks', 'kept_column',
            'seen_by', 'run_image_trial', 'matrices', 'image_operations', 'estimate_image_seconds']
 
 # %% ../nbs/16_image_trials.ipynb #0e2bfed7
@@ -652,6 +652,17 @@ def starting_projections(
         U = fix_gauge(U, covariances(steps())[0], t.k)
     return U, report
 
+# %% ../nbs/16_image_trials.ipynb #e9aa51c1
+def starting_point(
+    t: ImageTrial, task: ImageTask, device: str
+) -> tuple[torch.Tensor | Modules | None, dict]:
+    """What is there before training, if anything, and what it reports of itself."""
+    if t.network == "modular":
+        return starting_projections(t, task, device)
+    if t.network == "found modules":
+        return find_modules(batches(task, t.batch, 1, order_stream(t, "rule"))), {}
+    return None, {}
+
 # %% ../nbs/16_image_trials.ipynb #b11b1f44
 def build_image_network(
     t: ImageTrial, D: int, start: torch.Tensor | Modules | None
@@ -680,17 +691,6 @@ def kept_column(U: torch.Tensor) -> str:
     return " ".join(f"{value:.3g}" for value in U[:, :, 0, 0].flatten().tolist())
 
 
-def starting_point(
-    t: ImageTrial, task: ImageTask, device: str
-) -> tuple[torch.Tensor | Modules | None, dict]:
-    """What is there before training, if anything, and what it reports of itself."""
-    if t.network == "modular":
-        return starting_projections(t, task, device)
-    if t.network == "found modules":
-        return find_modules(batches(task, t.batch, 1, order_stream(t, "rule"))), {}
-    return None, {}
-
-
 def seen_by(
     model: nn.Module,
     start: torch.Tensor | Modules | None,
@@ -707,7 +707,7 @@ def seen_by(
     kept = {f"kept_{when}" if when else "kept": kept_column(U)} if t.keep else {}
     return looks(U, name) | kept
 
-
+# %% ../nbs/16_image_trials.ipynb #2b7fef51
 def run_image_trial(t: ImageTrial, device: str = "cpu") -> dict:
     """Train and score one network: a row with its parameters and results."""
     parts = loaded(t.data, t.folder, t.side, device)

@@ -6,10 +6,11 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'bounds', 'variances', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'moments',
            'Posterior', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add',
            'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index',
-           'bin_sums', 'Products', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'Place', 'Ascent',
-           'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen',
-           'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
-           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'bin_sums', 'Products', 'Bins', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'equations',
+           'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance',
+           'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish',
+           'simplify', 'true_model', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -567,7 +568,7 @@ def bin_sums(index: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/07_pursuit.ipynb #93e63149
 class Products:
-    """Phi^T diag(s) Phi of one and D waves at the centres, from sums of 2 D waves."""
+    """Phi^T diag(s) Phi, Phi one and 2 D waves at the centres, from 4 D sums."""
 
     def __init__(self, axis: Axis, like: torch.Tensor):
         D, ticks = axis.modes, centres(axis, like)
@@ -589,13 +590,30 @@ class Products:
         near, far = total[:, self.near], total[:, self.far]
         return near.mul_(self.near_sign).add_(far.mul_(self.far_sign))
 
+# %% ../nbs/07_pursuit.ipynb #942e565c
+class Bins:
+    """Waves at the centres of the bins: the same for all directions."""
+
+    def __init__(self, axis: Axis, like: torch.Tensor):
+        self.axis, self.ticks = axis, centres(axis, like)
+        one = torch.ones_like(self.ticks[:, None])
+        self.features = torch.cat([one, waves(axis, self.ticks)], 1)  # (BINS, 1 + 2 D)
+        self.slopes = wave_slopes(axis, self.ticks)  # (BINS, 2 D)
+        self.products = Products(axis, like)
+
+    def roots(self, width: torch.Tensor) -> torch.Tensor:
+        """(c, 1 + 2 D) deviations of the weights of modules of (c,) widths."""
+        tail = torch.full_like(width, TAIL)
+        logs, _, _ = spectrum(self.axis.omega(width), width.log(), tail)
+        return torch.cat([torch.ones_like(logs[:, :1]), (logs / 2).exp()], 1)
+
 # %% ../nbs/07_pursuit.ipynb #1433e0e6
 @dataclass(frozen=True)
 class Scene:
     """What is left to explain."""
 
     kind: str
-    axis: Axis
+    bins: Bins
     X: torch.Tensor  # (n, r) whitened inputs
     left: torch.Tensor  # (n, d) residual
     weight: torch.Tensor  # (n,), summing to their effective number
@@ -605,28 +623,7 @@ class Scene:
         squares = X.square().sum(1) if central else X.new_zeros(len(X))
         weight = torch.exp(-squares / 2)
         weight = weight * (weight.sum() / weight.square().sum())
-        return Scene(model.kind, model.axis, X, y - mean(model, X), weight)
-
-    @cached_property
-    def ticks(self) -> torch.Tensor:
-        """(BINS,) centres of the bins."""
-        return centres(self.axis, self.X)
-
-    @cached_property
-    def features(self) -> torch.Tensor:
-        """One, and the waves at the centres; of shape (BINS, 1 + 2 D)."""
-        waves_at = waves(self.axis, self.ticks)
-        return torch.cat([torch.ones_like(waves_at[:, :1]), waves_at], 1)
-
-    @cached_property
-    def products(self) -> Products:
-        """Of features, for any direction."""
-        return Products(self.axis, self.X)
-
-    @cached_property
-    def feature_slopes(self) -> torch.Tensor:
-        """How the waves change there; of shape (BINS, 2 D)."""
-        return wave_slopes(self.axis, self.ticks)
+        return Scene(model.kind, Bins(model.axis, X), X, y - mean(model, X), weight)
 
     @cached_property
     def total(self) -> float:
@@ -644,13 +641,7 @@ class Scene:
     def index(self, V: torch.Tensor) -> torch.Tensor:
         """(c, n) bins of all points along c directions, in single precision."""
         z = see(self.kind, V.float(), self.X.float())
-        return bin_index(self.axis, self.axis.squash(z))
-
-    def roots(self, width: torch.Tensor) -> torch.Tensor:
-        """(c, 1 + 2 D) deviations of the weights of modules of (c,) widths."""
-        tail = torch.full_like(width, TAIL)
-        logs, _, _ = spectrum(self.axis.omega(self.X), width.log(), tail)
-        return torch.cat([torch.ones_like(logs[:, :1]), (logs / 2).exp()], 1)
+        return bin_index(self.bins.axis, self.bins.axis.squash(z))
 
 # %% ../nbs/07_pursuit.ipynb #22c81f10
 SHARE = 0.2  # of what is left, that a module is expected to explain
@@ -660,7 +651,8 @@ WINDOWS = (3.0, 6.0, 10.0, 20.0)  # widths of the spectra that are tried
 
 def scorer(scene: Scene, average: torch.Tensor, width: float) -> torch.Tensor:
     """(p, BINS): the squared length of its product with binned sums is the score."""
-    Phi = scene.features * scene.roots(scene.X.new_tensor([width]))
+    bins = scene.bins
+    Phi = bins.features * bins.roots(scene.X.new_tensor([width]))
     A = (Phi * average[:, None]).T @ Phi
     A.diagonal().add_(NOISE)
     return torch.linalg.solve_triangular(torch.linalg.cholesky(A), Phi.T, upper=False)
@@ -712,25 +704,22 @@ def scan(
     return torch.cat(found), scene.X.new_tensor(widths)
 
 # %% ../nbs/07_pursuit.ipynb #e7bc0bc2
-AT_ONCE = 250_000  # slopes of inputs that fit the cache
-
-
 class Alone:
     """A module each along (c, r) directions, with (c,) widths, on what is left."""
 
     def __init__(self, scene: Scene, V: torch.Tensor, width: torch.Tensor):
-        self.scene, self.V, w, F = scene, V, scene.weight, scene.features
-        self.z = see(scene.kind, V, scene.X)  # (c, n)
-        self.s = scene.axis.squash(self.z)
-        index = bin_index(scene.axis, self.s)
-        self.bins = index % BINS
+        bins, w = scene.bins, scene.weight
+        self.scene, self.V, self.z = scene, V, see(scene.kind, V, scene.X)  # (c, n)
+        self.s = bins.axis.squash(self.z)
+        index = bin_index(bins.axis, self.s)
+        self.at = index % BINS
         values = torch.cat([w[:, None], scene.left * w[:, None]], 1)
         sums = bin_sums(index, values)  # (c, BINS, 1 + d)
-        self.root = scene.roots(width)[..., None]  # (c, p, 1)
-        A = scene.products(sums[..., 0])  # (c, p, p)
-        A.mul_(self.root).mul_(self.root.mT)
+        self.root = bins.roots(width)[..., None]  # (c, p, 1)
+        A = bins.products(sums[..., 0]).mul_(self.root).mul_(self.root.mT)
         A.diagonal(dim1=1, dim2=2).add_(NOISE)
-        self.chol, b = torch.linalg.cholesky(A), self.root * (F.T @ sums[..., 1:])
+        self.chol = torch.linalg.cholesky(A)  # (c, p, p)
+        b = self.root * (bins.features.T @ sums[..., 1:])
         self.half = torch.cholesky_solve(b, self.chol)  # (c, p, d)
         self.gain = self._gain((b * self.half).sum((1, 2)) / scene.total)
 
@@ -741,65 +730,59 @@ class Alone:
         logdet = 2 * logs - p * math.log(NOISE) - torch.log1p(n / NOISE)
         return -d * (n * torch.log1p(-explained.clamp(max=1 - 1e-9)) + logdet)
 
-    def equations(self, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Matrices and right-hand sides of the next steps of some of them."""
-        size = max(1, AT_ONCE // self.scene.X.numel())
-        parts = [self._equations(some) for some in which.split(size)]
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+# %% ../nbs/07_pursuit.ipynb #333e5ae1
+AT_ONCE = 250_000  # slopes of inputs that fit the cache
 
-    def _equations(self, some):
-        scene, z, s, at = self.scene, self.z[some], self.s[some], self.bins[some]
-        root, half, chol = self.root[some], self.half[some], self.chol[some]
-        r, d, weights = self.V.shape[1], half.shape[2], root * half
-        wide = at[..., None].expand(-1, -1, d)
-        slope = (scene.feature_slopes @ weights[:, 1:]).gather(1, wide)  # (c, n, d)
-        off = (s - scene.ticks[at])[..., None]
-        left = scene.left - (scene.features @ weights).gather(1, wide) - slope * off
-        T = tangent(scene.kind, self.V[some, None], scene.X, z)  # (c, n, r)
-        T *= scene.axis.slope(z)[..., None]
-        index = at + BINS * torch.arange(len(some), device=at.device)[:, None]
-        H, g = z.new_zeros(len(some), r, r), z.new_zeros(len(some), r)
-        for output in range(d):
-            J = T * slope[..., output, None]
-            wJ = J * scene.weight[:, None]
-            sums = z.new_zeros(len(some) * BINS, r)
-            sums.index_add_(0, index.flatten(), wJ.flatten(0, 1))
-            S = root * (scene.features.T @ sums.view(-1, BINS, r))
-            H += J.mT @ wJ - S.mT @ torch.cholesky_solve(S, chol)
-            g += (left[..., None, :, output] @ wJ)[:, 0]
-        return H, g
+
+def equations(there: Alone, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(c, r, r) matrices and (c, r) right-hand sides of the next steps of some."""
+    size = max(1, AT_ONCE // there.scene.X.numel())
+    parts = [_equations(there, some) for some in which.split(size)]
+    return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+
+def _equations(there, some):
+    scene, bins, at = there.scene, there.scene.bins, there.at[some]
+    z, root, half, chol = (
+        part[some] for part in (there.z, there.root, there.half, there.chol)
+    )
+    c, r, d, weights = len(some), there.V.shape[1], half.shape[2], root * half
+    wide = at[..., None].expand(-1, -1, d)
+    slope = (bins.slopes @ weights[:, 1:]).gather(1, wide)  # (c, n, d)
+    off = (there.s[some] - bins.ticks[at])[..., None]
+    left = scene.left - (bins.features @ weights).gather(1, wide) - slope * off
+    T = tangent(scene.kind, there.V[some, None], scene.X, z)  # (c, n, r)
+    T *= bins.axis.slope(z)[..., None]
+    index = (at + BINS * torch.arange(c, device=at.device)[:, None]).flatten()
+    H, g = z.new_zeros(c, r, r), z.new_zeros(c, r)
+    for output in range(d):
+        J = T * slope[..., output, None]
+        wJ = J * scene.weight[:, None]
+        sums = z.new_zeros(c * BINS, r).index_add_(0, index, wJ.flatten(0, 1))
+        S = root * (bins.features.T @ sums.view(c, BINS, r))
+        H += J.mT @ wJ - S.mT @ torch.cholesky_solve(S, chol)
+        g += (left[..., None, :, output] @ wJ)[:, 0]
+    return H, g
 
 # %% ../nbs/07_pursuit.ipynb #cf31a125
-class Place(NamedTuple):
-    """Where a climb has come to."""
-
-    gain: float  # of evidence
-    v: torch.Tensor  # (r,) direction, or centre
-    width: float
-
-
 class Ascent:
     """Climbs from (c, r) starts, step by step; one that gained nothing thrice rests."""
 
     def __init__(self, scene: Scene, V: torch.Tensor, width: torch.Tensor):
         self.scene, self.steps, here = scene, 0, Alone(scene, V, width)
         self.V, self.width, self.gain = V.clone(), width.clone(), here.gain
-        self.H, self.g = here.equations(torch.arange(len(V), device=V.device))
+        self.H, self.g = equations(here, torch.arange(len(V), device=V.device))
         self.damping = torch.full_like(width, 1e-2)
         self.refused = torch.zeros_like(width)  # steps in a row that gained nothing
-
-    def keep(self, which: torch.Tensor) -> "Ascent":
-        """Go on with some of them."""
-        for name in ("V", "width", "gain", "H", "g", "damping", "refused"):
-            setattr(self, name, getattr(self, name)[which])
-        return self
 
     def climb(self, steps: int) -> "Ascent":
         """Take steps uphill."""
         for _ in range(steps):
             on = (self.refused < 3).nonzero()[:, 0]
-            if len(on):
-                self._widen(on) if self.steps % 3 == 2 else self._move(on)
+            if len(on) and self.steps % 3 == 2:
+                self._take(on, self.V[on], 1.3 * self.width[on])
+            elif len(on):
+                self._move(on)
             self.steps += 1
         return self
 
@@ -809,12 +792,9 @@ class Ascent:
         change *= 0.5 / change.norm(dim=1, keepdim=True).clamp(min=0.5)
         V = settle(self.scene.kind, self.V[on] + change)
         gained = self._take(on, V, self.width[on])
-        calm, lower = torch.where(gained < 0.1, self.refused[on] + 1, 0), damping / 4
-        self.refused[on] = calm
-        self.damping[on] = torch.where(gained > 0, lower.clamp(min=1e-6), damping * 6)
-
-    def _widen(self, on):
-        self._take(on, self.V[on], 1.3 * self.width[on])
+        self.refused[on] = torch.where(gained >= 0.1, 0, self.refused[on] + 1)
+        lower = (damping / 4).clamp(min=1e-6)
+        self.damping[on] = torch.where(gained > 0, lower, damping * 6)
 
     def _take(self, on, V, width):
         """Go there where that gains evidence; what it gains."""
@@ -825,16 +805,31 @@ class Ascent:
             to = on[better]
             self.V[to], self.width[to] = V[better], width[better]
             self.gain[to] = there.gain[better]
-            self.H[to], self.g[to] = there.equations(better)
+            self.H[to], self.g[to] = equations(there, better)
         return gained
-
-    def places(self) -> list[Place]:
-        """Where they are."""
-        rows = zip(self.gain.tolist(), self.V, self.width.tolist(), strict=True)
-        return [Place(*row) for row in rows]
 
 # %% ../nbs/07_pursuit.ipynb #20265d4d
 ALIVE = 12  # places that climb to the end
+
+
+class Place(NamedTuple):
+    """Where a climb has come to."""
+
+    gain: float  # of evidence
+    v: torch.Tensor  # (r,) direction, or centre
+    width: float
+
+
+def places(ascent: Ascent) -> list[Place]:
+    """Where all climbs are."""
+    parts = ascent.gain.tolist(), ascent.V, ascent.width.tolist()
+    return [Place(*row) for row in zip(*parts, strict=True)]
+
+
+def keep_some(ascent: Ascent, which: torch.Tensor) -> None:
+    """Let the others go."""
+    for name in ("V", "width", "gain", "H", "g", "damping", "refused"):
+        setattr(ascent, name, getattr(ascent, name)[which])
 
 
 def climbs(scene: Scene, V: torch.Tensor, widths: torch.Tensor) -> list[Place]:
@@ -843,8 +838,8 @@ def climbs(scene: Scene, V: torch.Tensor, widths: torch.Tensor) -> list[Place]:
     if len(V) > ALIVE:
         order = ascent.gain.argsort(descending=True, stable=True)
         chosen = distinct(scene.kind, ascent.V[order], ALIVE, 0.97)
-        ascent.keep(order[chosen])
-    return ascent.climb(8).places()
+        keep_some(ascent, order[chosen])
+    return places(ascent.climb(8))
 
 # %% ../nbs/07_pursuit.ipynb #d625b75c
 @dataclass(frozen=True)
@@ -934,7 +929,7 @@ def grow(
         if tried:  # what is left has changed
             now = replace(scene, left=scene.left - mean(model, scene.X) + tried[0])
             start = v[None], v.new_tensor([width])
-            ((gain, v, width),) = Ascent(now, *start).climb(5).places()
+            ((gain, v, width),) = places(Ascent(now, *start).climb(5))
         if gain < price(model) / 2:
             continue
         if not tried:
@@ -1104,7 +1099,7 @@ def rounds(
             scene = Scene.of(model, X[some], y[some], False)
             V = torch.stack([v for _, v, _ in found])
             widths = V.new_tensor([width for *_, width in found])
-            found = Ascent(scene, V, widths).climb(6).places()
+            found = places(Ascent(scene, V, widths).climb(6))
         larger = grow(model, found, scene, X, y, settings.modules)
         if len(larger.U) == len(model.U):
             if settings.stretched and now == starts and not central:
