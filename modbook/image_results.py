@@ -883,7 +883,7 @@ def claim_modules_found() -> tuple[str, str]:
         means = large.test_accuracy.mean()
         both = " and ".join(f"{100 * means[k]:.1f} % at k = {k}" for k in ends)
         text = f"{text}; at the paper's size {both}"
-    return text, image_verdict(lost, best, 0.01)
+    return text, drops_table(best)["less than one point"].iloc[0]
 
 # %% ../nbs/17_image_results.ipynb #5fa121de
 def shares_before(methods: Sequence[str]) -> pd.DataFrame:
