@@ -101,7 +101,7 @@ def factorise(K: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, bool]
     chol, info = torch.linalg.cholesky_ex(K + (noise.exp() + 1e-9) * eye)
     return chol, not info.item()
 
-
+# %% ../nbs/20_estimator.ipynb #9be40205
 def tune_process(
     kernel: Callable[[torch.Tensor], torch.Tensor],  # logs but the last -> (n, n)
     start: torch.Tensor,  # (p,) logs, the last that of the noise
