@@ -18,12 +18,13 @@ task's that lie within a cosine of .95 of one of the method's.
 Rows go to results/peers/rows.csv; those that are there are not run again. A peer that
 is not installed is left out, and named. Smaller sets of samples are inside larger ones.
 
-Seeds count from 6000: those below were seen while benchmark and estimator were written.
+Seeds count from 7000: those below were seen while benchmark and estimator were written.
 results/peers/first.csv: seeds 1000 and 1001, before the estimator's fallback changed;
 second.csv: seed 3000, before its Gaussian process could see as little noise as it may;
 third.csv: seeds 4000 to 4002, before its modules could go on beyond the data;
 fourth.csv: seed 5000, before free directions counted in what modules leave over, and
-before evidence could speak against a change of functions.
+before evidence could speak against a change of functions;
+fifth.csv: seeds 6000 to 6002, before lines in one plane could share a function.
 """
 
 import multiprocessing
@@ -58,7 +59,7 @@ from modbook.pursuit import predict, true_model
 from modbook.store import provenance
 from modbook.tasks import sample_sine_tasks, stream
 
-N, TEST, FIRST = 400, 2000, 6000
+N, TEST, FIRST = 400, 2000, 7000
 MOST = 3000  # samples of a task that there are to learn from
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "peers" / "rows.csv"
 
@@ -116,6 +117,16 @@ def plane(rng):
     return X, a * b + np.sin(2 * c), 0.1, None
 
 
+def fields(rng, m, b, count=2):
+    """A sum of random functions, each of b projections."""
+    X, y = normal(rng, m), 0.0
+    for _ in range(count):
+        P = np.linalg.qr(rng.standard_normal((m, b)))[0]
+        W, phase = rng.standard_normal((b, 200)), rng.uniform(0, 2 * np.pi, 200)
+        y = y + np.cos(X @ P @ W + phase) @ rng.standard_normal(200) / 10
+    return X, y, 0.05, None
+
+
 def tree(rng):
     X = rng.uniform(-1, 1, (MOST + TEST, 5))
     inner = np.where(X[:, 1] > 0, 2.0, -1.0), np.where(X[:, 2] > -0.4, 0, 1.5)
@@ -159,6 +170,8 @@ MODULAR = {
         rng, rng.integers(0, 4, (MOST + TEST, 6)).astype(float), WAVES, 0.1
     ),
     "a plane and a line": plane,
+    "two planes": lambda rng: fields(rng, 8, 2),
+    "two spaces": lambda rng: fields(rng, 6, 3),
     "distances": lambda rng: sine(rng, 0.0, 3, "distance"),
     "Friedman 1": friedman(1),
     "Friedman 2": friedman(2),

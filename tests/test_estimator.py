@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from modbook.estimator import (
     fit_modules,
     load,
 )
+from modbook.planes import Plane
 from modbook.pursuit import Settings
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
@@ -104,6 +106,16 @@ def test_several_outputs():
     assert both.noise_.shape == (2,)
 
 
+@pytest.fixture
+def planes_seen(monkeypatch):
+    """Two lines are taken for a plane, whatever they are."""
+    basis = np.eye(4)[:, :2]
+    monkeypatch.setattr(
+        "modbook.estimator.find_planes", lambda *a: [Plane((0, 1), basis)]
+    )
+
+
+@pytest.mark.usefixtures("planes_seen")
 @pytest.mark.parametrize("form", FORMS)
 def test_saved_without_pickle(form, tmp_path, monkeypatch):
     import modbook.estimator as estimator
@@ -127,10 +139,16 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
         np.testing.assert_array_equal(before, after)
     assert same.get_params() == model.get_params()
     assert same.n_modules_ == model.n_modules_
+    assert len(same.planes_) == (form == "planes")
+    for plane in same.planes_:
+        z = plane.project(X)
+        np.testing.assert_array_equal(plane(z), model.planes_[0](z))
+    plt.close(same.plot(frame, y))
     assert same.noise_ == model.noise_
 
 
-@pytest.mark.parametrize("form", ["smooth", *FUNCTIONS])
+@pytest.mark.usefixtures("planes_seen")
+@pytest.mark.parametrize("form", ["smooth", "planes", *FUNCTIONS])
 def test_many_inputs_are_answered_in_pieces(form, monkeypatch):
     X, y = data(60)
     rng = np.random.default_rng(0)
@@ -152,3 +170,20 @@ def test_a_foreign_file_is_refused(tmp_path):
     np.savez(path, x=np.ones(3))
     with pytest.raises(ValueError, match="no estimator"):
         load(path)
+
+
+def test_planes_are_found_shown_and_only_taken_where_they_predict():
+    rng = np.random.default_rng(0)
+    P = np.linalg.qr(rng.standard_normal((6, 2)))[0]
+    X = rng.standard_normal((900, 6))
+    y = np.cos(2 * np.linalg.norm(X @ P, axis=1)) + 0.05 * rng.standard_normal(900)
+    model = ModularRegressor(8, random_state=0, max_starts=5000).fit(X[:400], y[:400])
+    assert model.form_ == "planes"
+    (plane,) = model.planes_
+    assert np.linalg.svd(plane.directions @ P)[1].min() > 0.99
+    assert model.score(X[400:], y[400:]) > 0.97
+    assert model.cv_errors_["planes"] < model.cv_errors_["modules"] / 1.5
+    assert len(model.plot(X, y).axes) == 3
+    lines = light(fallback=True, n_modules=4).fit(X, X[:, 0] ** 2 + np.sin(2 * X[:, 1]))
+    assert lines.form_ == "modules"
+    assert lines.planes_ == []
