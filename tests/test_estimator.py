@@ -22,7 +22,7 @@ from modbook.estimator import (
     fit_modules,
     load,
 )
-from modbook.planes import Plane
+from modbook.planes import Fit
 from modbook.pursuit import Settings
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
@@ -109,10 +109,8 @@ def test_several_outputs():
 @pytest.fixture
 def planes_seen(monkeypatch):
     """Two lines are taken for a plane, whatever they are."""
-    basis = np.eye(4)[:, :2]
-    monkeypatch.setattr(
-        "modbook.estimator.find_planes", lambda *a: [Plane((0, 1), basis)]
-    )
+    fit = Fit(0.0, 60, (np.eye(4)[:, :2],), np.array([0.0, -3.0, -4.0]))
+    monkeypatch.setattr("modbook.planes.best_planes", lambda *a: fit)
 
 
 @pytest.mark.usefixtures("planes_seen")
