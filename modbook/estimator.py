@@ -22,6 +22,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.model_selection import KFold
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .planes import PlaneFunction, Planes, fit_planes
 from modbook.processes import (
     NOISE,
     SOLVED,
@@ -34,13 +41,6 @@ from modbook.processes import (
     standardise,
     tune_process,
 )
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.model_selection import KFold
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
-
-from .planes import PlaneFunction, Planes, fit_planes
 from modbook.pursuit import (
     Axis,
     Model,
