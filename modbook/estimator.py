@@ -5,7 +5,7 @@ __all__ = ['KERNELS', 'DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'FO
            'KINDS_OF_MODEL', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'left_over', 'fit_modules',
            'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function', 'fit_additive',
            'additive_start', 'fit_form', 'cross_validate', 'choose_form', 'less_evident', 'ModuleFunction',
-           'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two',
+           'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two', 'some_of',
            'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
@@ -655,7 +655,14 @@ def draw_weights(bars: Axes, weights: np.ndarray, names: list[str]) -> None:
 def rows_of_two(count: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure of rows of so many inches, and its panels (count, 2)."""
     size = dict(figsize=(8, height * count), layout="constrained")
-    return plt.subplots(count, 2, squeeze=False, **size)
+    figure, panels = plt.subplots(count, 2, squeeze=False, **size)
+    panels[-1, 1].set_xlabel("weight of a feature, per standard deviation")
+    return figure, panels
+
+
+def some_of(n: int) -> slice:
+    """Of n samples as many as a picture can show, about a thousand."""
+    return slice(None, None, max(1, n // 1000))
 
 
 def draw_modules(
@@ -666,14 +673,13 @@ def draw_modules(
         raise ValueError("no module was found: there is nothing to draw")
     whole = functions[0].process or Modules(found)
     left = y - whole.predict(X)[:, 0]
-    some = np.arange(len(X))[:: max(1, len(X) // 1000)]
+    some = some_of(len(X))
     figure, panels = rows_of_two(len(functions), 2.3)
     for (curve, bars), function in zip(panels, functions, strict=True):
         draw_curve(curve, function, X[some], left[some])
         draw_weights(bars, found.directions[[function.j]] * X.std(0), names)
     word = "distance" if found.model.kind == "distance" else "projection"
     panels[-1, 0].set_xlabel(f"{word} (data, function, band of 2 sd)")
-    panels[-1, 1].set_xlabel("weight of a feature, per standard deviation")
     return figure
 
 # %% ../nbs/20_estimator.ipynb #14f18b2a
@@ -696,7 +702,7 @@ def draw_planes(
 ) -> Figure:
     """A row for each plane: function, and data; weights of its axes by feature name."""
     left = y - planes[0].process.predict(X)[:, 0]
-    some = np.arange(len(X))[:: max(1, len(X) // 1000)]
+    some = some_of(len(X))
     figure, panels = rows_of_two(len(planes), 2.8)
     for (panel, bars), function in zip(panels, planes, strict=True):
         if len(function.directions) == 1:
@@ -707,7 +713,6 @@ def draw_planes(
         draw_weights(bars, function.directions * X.std(0), names)
         if len(function.directions) > 1:
             bars.legend(fontsize="small")
-    panels[-1, 1].set_xlabel("weight of a feature, per standard deviation")
     return figure
 
 # %% ../nbs/20_estimator.ipynb #8a07defd

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'NEAR', 'WORST', 'WIDE', 'CLEAR', 'TRIES', 'GAIN', 'STEPS', 'FINE', 'chance', 'spans', 'best_plane',
-           'share_out', 'axes_of', 'guess_planes', 'over_planes', 'Fit', 'map_tensors', 'tune_planes', 'pair_scores',
-           'joined', 'merge', 'drop', 'find_planes', 'best_planes', 'Planes', 'fit_planes', 'PlaneFunction']
+           'share_out', 'axes_of', 'guess_planes', 'over_planes', 'Fit', 'tune_planes', 'pair_scores', 'joined',
+           'merge', 'drop', 'find_planes', 'best_planes', 'Planes', 'fit_planes', 'PlaneFunction']
 
 # %% ../nbs/20_planes.ipynb #c92844b0
 import math
@@ -68,15 +68,15 @@ def best_plane(U: np.ndarray, b: int) -> tuple[float, list[int]]:
 CLEAR = 3.0  # what must be said for a plane
 
 
-def share_out(U: np.ndarray, largest: int) -> tuple[float, list[tuple[int, list[int]]]]:
+def share_out(U: np.ndarray) -> tuple[float, list[tuple[int, list[int]]]]:
     """What speaks for the best planes of (k, m) lines; dimensions and lines of each."""
-    best, most = (0.0, []), min(largest, len(U) - 1, U.shape[1] - 1)
+    best, most = (0.0, []), min(LARGEST, len(U) - 1, U.shape[1] - 1)
     for b in range(2, most + 1):
         said, lines = best_plane(U, b)
         if said < CLEAR:
             continue
         left = np.delete(np.arange(len(U)), lines)
-        more, others = share_out(U[left], largest)
+        more, others = share_out(U[left])
         if said + more > best[0]:
             others = [(d, left[some].tolist()) for d, some in others]
             best = said + more, [(b, lines), *others]
@@ -88,12 +88,13 @@ def axes_of(U: np.ndarray, weights: np.ndarray, b: int) -> np.ndarray:
     return np.linalg.svd(U.T * np.sqrt(weights), full_matrices=False)[0][:, :b]
 
 
-def guess_planes(U: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+def guess_planes(U: np.ndarray, weights: np.ndarray) -> list[torch.Tensor]:
     """(m, b) axes of planes, and of lines without company, from (k, m) unit lines."""
-    _, several = share_out(U, LARGEST)
+    _, several = share_out(U)
     alone = set(range(len(U))).difference(*(lines for _, lines in several))
     planes = [*several, *((1, [i]) for i in sorted(alone))]
-    return [axes_of(U[lines], weights[lines], b) for b, lines in planes]
+    axes = (axes_of(U[lines], weights[lines], b) for b, lines in planes)
+    return [torch.from_numpy(one) for one in axes]
 
 # %% ../nbs/20_planes.ipynb #ff1c9c03
 def over_planes(
@@ -116,8 +117,8 @@ class Fit:
 
     L: float  # -2 log evidence, up to a constant
     n: int  # samples
-    P: tuple[np.ndarray, ...]  # (r, b) of each plane
-    logs: np.ndarray  # (g + 2,) of sizes, the variance of slopes, and noise
+    P: tuple[torch.Tensor, ...]  # (r, b) of each plane
+    logs: torch.Tensor  # (g + 2,) of sizes, the variance of slopes, and noise
 
     @property
     def dims(self) -> list[int]:
@@ -126,21 +127,17 @@ class Fit:
     @property
     def cost(self) -> float:
         """The evidence, and what the numbers of each subspace cost."""
-        free = sum(p.shape[1] * (p.shape[0] - p.shape[1]) for p in self.P)
+        free = sum(b * (len(p) - b) for p, b in zip(self.P, self.dims, strict=True))
         return self.L + free * math.log(self.n)
 
     def kernel(self, A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
         """(q, n) between whitened inputs."""
-        return over_planes(*map_tensors(self.P, self.logs[:-1]), A, B)
+        return over_planes(self.P, self.logs[:-1], A, B)
 
-
-def map_tensors(P: Sequence, logs: np.ndarray) -> tuple[list, torch.Tensor]:
-    return [torch.as_tensor(p) for p in P], torch.as_tensor(logs)
-
-
+# %% ../nbs/20_planes.ipynb #a679c7c9
 def tune_planes(
-    P: Sequence[np.ndarray],
-    logs: np.ndarray,
+    P: Sequence[torch.Tensor],
+    logs: torch.Tensor,
     Z: torch.Tensor,
     t: torch.Tensor,
     steps: int,
@@ -156,25 +153,24 @@ def tune_planes(
     def kernel(vector):
         return over_planes(*apart(vector), Z, Z)
 
-    start = torch.tensor([*np.hstack(P).ravel(), *logs])
+    start = torch.cat([torch.cat(list(P), 1).flatten(), logs])
     limits = [(-8, 8)] * numbers + [(-14, 14)] * g + [(-14, 6), NOISE]
     L, vector = tune_process(kernel, start, limits, t, steps)
-    P, logs = apart(vector)
-    return Fit(float(L), len(Z), tuple(p.numpy() for p in P), logs.numpy())
+    return Fit(float(L), len(Z), *apart(vector))
 
 # %% ../nbs/20_planes.ipynb #ebbe8ca3
 def pair_scores(
     fit: Fit, Z: torch.Tensor, t: torch.Tensor
 ) -> list[tuple[float, int, int]]:
     """Scores and numbers of two groups that may become one, the highest first."""
-    chol, _ = factorise(fit.kernel(Z, Z), torch.tensor(fit.logs[-1]))
+    chol, _ = factorise(fit.kernel(Z, Z), fit.logs[-1])
     inverse, found = torch.cholesky_inverse(chol), []
     alpha = inverse @ t
     variance = (t * alpha).sum() / t.numel()
     for a in range(len(fit.P)):
         for b in range(a):
             if fit.dims[a] + fit.dims[b] <= LARGEST:
-                seen = Z @ torch.as_tensor(np.hstack([fit.P[a], fit.P[b]]))
+                seen = Z @ torch.cat([fit.P[a], fit.P[b]], 1)
                 K = gaussian(seen, seen)
                 shown = (alpha * (K @ alpha)).sum() / variance / t.shape[1]
                 part = inverse @ K
@@ -188,12 +184,12 @@ GAIN = 5.0  # of the cost, that a merger must bring
 STEPS = 10  # of a first tuning
 
 
-def joined(fit: Fit, a: int, b: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Planes and logs with two of them as one."""
+def joined(fit: Fit, a: int, b: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Planes and logs with two of them as one, which comes first."""
     rest = [i for i in range(len(fit.P)) if i not in (a, b)]
-    P = [*(fit.P[i] for i in rest), np.hstack([fit.P[a], fit.P[b]])]
-    size = np.logaddexp(fit.logs[a], fit.logs[b])
-    return P, np.array([*fit.logs[rest], size, *fit.logs[-2:]])
+    P = [torch.cat([fit.P[a], fit.P[b]], 1), *(fit.P[i] for i in rest)]
+    size = torch.logaddexp(fit.logs[a], fit.logs[b])
+    return P, torch.cat([size[None], fit.logs[rest], fit.logs[-2:]])
 
 
 def merge(fit: Fit, Z: torch.Tensor, t: torch.Tensor) -> Fit:
@@ -206,13 +202,14 @@ def merge(fit: Fit, Z: torch.Tensor, t: torch.Tensor) -> Fit:
             fit, pairs = tried, pair_scores(tried, Z, t)[:TRIES]
     return fit
 
-
+# %% ../nbs/20_planes.ipynb #11576d7e
 def drop(fit: Fit, Z: torch.Tensor, t: torch.Tensor) -> Fit:
     """Leave out the group of the smallest size, as long as it does not pay."""
     while len(fit.P) > 1:
-        least = int(np.argmin(fit.logs[:-2]))
-        rest = [p for g, p in enumerate(fit.P) if g != least]
-        fewer = tune_planes(rest, np.delete(fit.logs, least), Z, t, STEPS)
+        least = fit.logs[:-2].argmin().item()
+        rest = [i for i in range(len(fit.P)) if i != least]
+        logs = torch.cat([fit.logs[rest], fit.logs[-2:]])
+        fewer = tune_planes([fit.P[i] for i in rest], logs, Z, t, STEPS)
         if fewer.cost > fit.cost:
             break
         fit = fewer
@@ -220,14 +217,15 @@ def drop(fit: Fit, Z: torch.Tensor, t: torch.Tensor) -> Fit:
 
 # %% ../nbs/20_planes.ipynb #35d9b197
 def find_planes(
-    lines: Sequence[np.ndarray],  # (r, b) that it starts from
+    lines: Sequence[torch.Tensor],  # (r, b) that it starts from
     noise: float,  # log of a first guess
     Z: torch.Tensor,
     t: torch.Tensor,
 ) -> Fit:
     """Planes of (n, r) whitened inputs and (n, d) standardised targets."""
     g = len(lines)
-    logs = np.array([-math.log(g)] * g + [-4.0, np.clip(noise, *NOISE)])
+    logs = [-math.log(g)] * g + [-4.0, min(max(noise, NOISE[0]), NOISE[1])]
+    logs = torch.tensor(logs, dtype=Z.dtype)
     fit = merge(tune_planes(lines, logs, Z, t, 40), Z, t)
     if max(fit.dims) == 1:
         return fit
@@ -237,9 +235,9 @@ def find_planes(
 
 def best_planes(found: Pursuit, Z: torch.Tensor, t: torch.Tensor) -> Fit:
     """From the lines of a pursuit, and from a first guess; the cheaper of the two."""
-    U = found.model.U.cpu().numpy()
-    guess = guess_planes(U, importance(found.model).clip(1e-12))
-    starts = [[u[:, None] for u in U], *([guess] if len(guess) < len(U) else [])]
+    U = found.model.U.cpu()
+    guess = guess_planes(U.numpy(), importance(found.model).clip(1e-12))
+    starts = [U.T.split(1, 1), *([guess] if len(guess) < len(U) else [])]
     tried = [find_planes(start, found.model.priors.noise, Z, t) for start in starts]
     return min(tried, key=lambda fit: fit.cost)
 
@@ -286,12 +284,11 @@ def fit_planes(
     if max(fit.dims) == 1:
         return None
     fit = tune_planes(fit.P, fit.logs, Z[:FINE], t[:FINE], 5)
-    kept = condition(fit.kernel(Z, Z), torch.tensor(fit.logs[-1]), Z, y)
-    arrays = dict(
-        mean=found.inputs.mean.cpu().numpy(), to=found.inputs.to.cpu().numpy()
-    )
-    arrays |= dict(P=np.hstack(fit.P), dims=np.array(fit.dims), logs=fit.logs[:-1])
-    return Planes(**kept, **arrays)
+    kept = condition(fit.kernel(Z, Z), fit.logs[-1], Z, y)
+    arrays = dict(mean=found.inputs.mean, to=found.inputs.to)
+    arrays |= dict(P=torch.cat(fit.P, 1), logs=fit.logs[:-1])
+    arrays = {name: array.cpu().numpy() for name, array in arrays.items()}
+    return Planes(**kept, **arrays, dims=np.array(fit.dims))
 
 # %% ../nbs/20_planes.ipynb #8b57baea
 @dataclass(frozen=True)

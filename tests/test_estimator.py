@@ -108,8 +108,9 @@ def test_several_outputs():
 
 @pytest.fixture
 def planes_seen(monkeypatch):
-    """Two lines are taken for a plane, whatever they are."""
-    fit = Fit(0.0, 60, (np.eye(4)[:, :2],), np.array([0.0, -3.0, -4.0]))
+    """A space of three dimensions and a line are seen, whatever there is."""
+    P, logs = torch.eye(4).double().split([3, 1], 1), [0.0, 0.0, -3.0, -4.0]
+    fit = Fit(0.0, 60, P, torch.tensor(logs).double())
     monkeypatch.setattr("modbook.planes.best_planes", lambda *a: fit)
 
 
@@ -137,10 +138,10 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
         np.testing.assert_array_equal(before, after)
     assert same.get_params() == model.get_params()
     assert same.n_modules_ == model.n_modules_
-    assert len(same.planes_) == (form == "planes")
-    for plane in same.planes_:
+    assert [len(one.directions) for one in same.planes_] == [3, 1] * (form == "planes")
+    for plane, other in zip(same.planes_, model.planes_, strict=True):
         z = plane.project(X)
-        np.testing.assert_array_equal(plane(z), model.planes_[0](z))
+        np.testing.assert_array_equal(plane(z), other(z))
     plt.close(same.plot(frame, y))
     assert same.noise_ == model.noise_
 

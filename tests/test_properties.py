@@ -600,8 +600,8 @@ exempt(
     """
     additive additive_start apart bell bends choose_form cross_validate draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
-    fit_smooth fit_trees left_over less_evident most_modules pack rows_of_two spline
-    unpack warn_about""",
+    fit_smooth fit_trees left_over less_evident most_modules pack rows_of_two some_of
+    spline unpack warn_about""",
 )
 exempt(
     "processes",
@@ -614,7 +614,7 @@ exempt(
     INSIDE,
     """
     axes_of best_plane best_planes chance drop find_planes fit_planes guess_planes
-    joined map_tensors merge over_planes pair_scores share_out spans tune_planes""",
+    joined merge over_planes pair_scores share_out spans tune_planes""",
 )
 exempt(
     "figures",
