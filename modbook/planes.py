@@ -252,6 +252,11 @@ class Planes(Process):
     to: np.ndarray  # (m, r) whitens them
     logs: np.ndarray  # (g + 1,)
 
+    @property
+    def free(self) -> int:
+        """How many numbers it takes to say where the planes lie."""
+        return int((self.dims * (len(self.P) - self.dims)).sum())
+
     def each(self) -> tuple[torch.Tensor, ...]:
         """(r, b) of each plane."""
         return torch.as_tensor(self.P).split(self.dims.tolist(), 1)

@@ -28,6 +28,12 @@ class Process:
     level: float  # what kernel and noise are multiples of
     noise: float
 
+    @property
+    def evidence(self) -> float:
+        """-2 log evidence an output, up to a constant."""
+        logdet = 2 * np.log(self.chol.diagonal()).sum()
+        return float(len(self.points) * math.log(self.level) + logdet)
+
     def kernel(self, X: np.ndarray) -> np.ndarray:
         """(q, n) between inputs and training points."""
         raise NotImplementedError

@@ -50,11 +50,15 @@ def data(n=150, m=4):
     return X, np.sin(X[:, 0] + X[:, 1]) + X[:, 2] ** 2 + 0.1 * rng.standard_normal(n)
 
 
-def test_all_of_scikit_learns_checks():
+whole = pytest.param(ModularRegressor(random_state=0), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("estimator", [light(), whole], ids=["light", "default"])
+def test_all_of_scikit_learns_checks(estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks provoke warnings
         results = check_estimator(
-            light(),
+            estimator,
             expected_failed_checks=EXPECTED_FAILURES,
             on_fail=None,
             on_skip=None,

@@ -598,10 +598,10 @@ exempt(
     "estimator",
     INSIDE,
     """
-    additive additive_start apart bell bends choose_form cross_validate draw_curve
+    additive additive_start apart bell bends choose_form cost cross_validate draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
-    fit_smooth fit_trees left_over less_evident most_modules pack rows_of_two some_of
-    spline unpack warn_about""",
+    fit_smooth fit_trees for_folds free_numbers left_over most_modules pack rows_of_two
+    some_of spline unpack warn_about""",
 )
 exempt(
     "processes",
