@@ -127,6 +127,7 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
     scores |= {form: np.full((60, 1), 0.01)}
     monkeypatch.setattr(estimator, "cross_validate", lambda *a: scores)
     monkeypatch.setattr(estimator, "LEFT_OVER", -1.0)
+    monkeypatch.setattr(estimator, "CLEAR", np.inf)  # whatever the evidence says
     X, y = data(60)
     model = light(fallback=True).fit(pd.DataFrame(X, columns=list("abcd")), y)
     assert model.form_ == form

@@ -666,8 +666,8 @@ exempt(
     INSIDE,
     """
     add basin bin_index bin_sums binned block bounds build cap centres check_data
-    chunks climbs damped design distinct equations evidence_slopes finish grow
-    hand_out importance inverse_of_lower jacobian keep keep_some leave_one_out
+    chunks climbs damped design distinct equations evidence_slopes factor finish gram
+    grow hand_out importance inverse_of_lower jacobian keep keep_some leave_one_out
     lessons likeness mean module_axis module_function moments normal_equations
     places posterior predict prepare price prune refine rounds run scan scorer see
     settle simplify solve spectrum subset tangent teach tune variances wave_slopes
