@@ -494,7 +494,8 @@ exempt(
     """
     streams draw_data apply_rule starting_projections pursue_modules distil build
     spread outputs directions check_place of_the_start
-    evaluate train_networks Watch best_checkpoint as_texts products_in changed""",
+    evaluate train_networks Watch best_checkpoint as_texts products_in changed
+    around_seed""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers")
 exempt("sweeps", "an interface: nothing is called", "Job Weighed")
@@ -502,7 +503,8 @@ exempt(
     "store",
     INSIDE,
     """
-    create read_schema upgrade insert columns_of table_of connect read_rows marks
+    create read_schema upgrade insert packed joined columns_of table_of connect
+    read_rows marks
     tried_records difference rebuild shape_of true_trial outdated faults say
     plain_errors lock_path driver_of take_lock free_lock""",
 )
