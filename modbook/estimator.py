@@ -4,8 +4,8 @@
 __all__ = ['KERNELS', 'DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'AXES_IN',
            'FORMAT', 'KINDS_OF_MODEL', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers',
            'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
-           'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'choose_form', 'cost',
-           'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve', 'draw_weights',
+           'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'choose_form',
+           'cost', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve', 'draw_weights',
            'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
            'load']
 
@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -410,6 +411,13 @@ MARGIN = 1.02  # errors up to so many times the least one count as equal
 CLEAR = 20.0  # a difference of -2 log evidence
 
 
+def shares_of(errors: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
+    """Each form's mean error, (n, d) each, over the variance of what varies."""
+    spread = y.var(0)
+    relative = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
+    return {form: float((e * relative).mean()) for form, e in errors.items()}
+
+
 def choose_form(
     modules: Modules,
     errors: dict[str, np.ndarray],  # (n, d) of each form, cross-validated
@@ -418,25 +426,18 @@ def choose_form(
     rng: np.random.Generator,
 ) -> tuple[str, object, dict[str, float]]:
     """The form that predicts best, fitted, and each one's share of the variance."""
-    spread = y.var(0)
-    relative = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
-    shares = {form: float((e * relative).mean()) for form, e in errors.items()}
-    left, models = dict(shares), {"modules": modules}
+    shares = left = shares_of(errors, y)
+    fitted = cache(lambda form: fit_form(form, modules, X, y, rng))
     while True:
-        most = MARGIN * min(left.values())
-        near = [form for form in FORMS if left.get(form, math.inf) <= most]
-        for form in near:
-            if form not in models:
-                models[form] = fit_form(form, modules, X, y, rng)
-        costs = {form: cost(models[form], y) for form in near}
-        doubted = [form for form in near if form in ON_MODULES]
-        doubted = [f for f in doubted if costs[f] > cost(modules, y) + CLEAR]
+        near = [f for f in left if left[f] <= MARGIN * min(left.values())]
+        costs = {form: cost(fitted(form), y) for form in near}
+        most = cost(modules, y) + CLEAR
+        doubted = {form for form in near if form in ON_MODULES and costs[form] > most}
         if not doubted:
             break
-        for form in doubted:
-            del left[form]
+        left = {form: share for form, share in left.items() if form not in doubted}
     form = min(near, key=costs.__getitem__)
-    model = models[form]
+    model = fitted(form)
     if form == "trees":
         model = replace(model, residual=np.sqrt(errors[form].mean(0)))
     if isinstance(model, Modules):  # also where all of the data show no planes
