@@ -32,7 +32,8 @@ class Process:
     def evidence(self) -> float:
         """-2 log evidence an output, up to a constant."""
         logdet = 2 * np.log(self.chol.diagonal()).sum()
-        return float(len(self.points) * math.log(self.level) + logdet)
+        level = max(self.level, 1e-300)  # of targets that do not vary
+        return float(len(self.points) * math.log(level) + logdet)
 
     def kernel(self, X: np.ndarray) -> np.ndarray:
         """(q, n) between inputs and training points."""
