@@ -55,6 +55,7 @@ from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from modbook import models, training
 from modbook.estimator import ModularRegressor
+from modbook.experiments import read_table
 from modbook.kernel_init import learn_projections
 from modbook.pursuit import predict, true_model
 from modbook.store import provenance
@@ -502,7 +503,7 @@ def main(seeds: int, n: int) -> None:
         raise SystemExit(f"N must be from 30 to {MOST}, got {n}")
     torch.set_num_threads(1)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.exists() else []
+    rows = read_table(RESULTS).to_dict("records") if RESULTS.exists() else []
     done = {(row["task"], row["method"], row["seed"], row["n"]) for row in rows}
     tasks = [("modular", *pair) for pair in MODULAR.items()]
     tasks += [("other", *pair) for pair in OTHERS.items()]

@@ -33,7 +33,7 @@ from modbook.beyond import (
     rungs,
     targets_grid,
 )
-from modbook.experiments import results_folder
+from modbook.experiments import read_table, results_folder
 from modbook.pursuit import free_parameters
 from modbook.store import provenance
 
@@ -62,7 +62,7 @@ class Rows:
     def __init__(self, name: str, folder: Path):
         self.path = folder / f"pursuit_{name}" / "rows.csv"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.read_csv(self.path) if self.path.exists() else None
+        table = read_table(self.path) if self.path.exists() else None
         self.rows = [] if table is None else table.to_dict("records")
 
     def run(self, trial: PursuitTrial) -> dict:

@@ -8,9 +8,9 @@ __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 
            'run_experiment', 'own_settings', 'check_table', 'summarise', 'plus_minus', 'readable', 'mean_and_error',
            'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
            'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table',
-           'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'write_table',
-           'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path', 'recorded_costs', 'Comparison',
-           'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
+           'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'read_table',
+           'write_table', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path',
+           'recorded_costs', 'Comparison', 'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
@@ -615,7 +615,7 @@ def record(
     check_flags(replace=replace)
     path = rows_path(name, folder)
     if path.exists():
-        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+        table = pd.concat([read_table(path), table], ignore_index=True)
     table = newest_protocol(table) if replace else table
     one_protocol(table, path)
     label = ["scale", "method", "architecture", "id"]
@@ -624,6 +624,11 @@ def record(
     order = [column for column in order if column in table]
     table = table.sort_values(order, key=rank, kind="stable")
     return write_table(table, path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file whose ids and commits stay text, even where they look like numbers."""
+    return pd.read_csv(path, dtype={"id": str, "commit": str})
 
 
 def write_table(table: pd.DataFrame, path: Path, **how) -> Path:
@@ -637,7 +642,7 @@ def write_table(table: pd.DataFrame, path: Path, **how) -> Path:
 def recorded(name: str, folder: Path | None = None, **where) -> pd.DataFrame:
     """The recorded rows of an experiment whose columns have the given values."""
     path = rows_path(name, folder)
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(where))
+    table = read_table(path) if path.exists() else pd.DataFrame(columns=list(where))
     for column, value in where.items():
         table = table[table[column] == value]
     if table.empty:

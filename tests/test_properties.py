@@ -693,7 +693,9 @@ exempt(
 exempt(
     "experiments",
     TABLES,
-    "compare_costs costs_path record_costs recorded_costs recorded_trials write_table",
+    """
+    compare_costs costs_path read_table record_costs recorded_costs recorded_trials
+    write_table""",
 )
 exempt(
     "estimator", "scikit-learn's way: arguments are checked by fit", "ModularRegressor"
