@@ -2,14 +2,14 @@
 
 # %% auto #0
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'BEYOND', 'NAMES', 'TEACHING', 'EXPECTED',
-           'PLAIN', 'IPYTHON', 'MEASURES', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
+           'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
            'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types',
            'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings',
-           'run_experiment', 'own_settings', 'check_table', 'summarise', 'plus_minus', 'readable', 'mean_and_error',
-           'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
-           'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path', 'cost_table',
-           'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record', 'read_table',
-           'write_table', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path',
+           'run_experiment', 'own_settings', 'check_table', 'summarise', 'with_error', 'plus_minus', 'readable',
+           'mean_and_error', 'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time',
+           'step_cost', 'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path',
+           'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record',
+           'read_table', 'write_table', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path',
            'recorded_costs', 'Comparison', 'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
@@ -344,12 +344,18 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([counts, means, errors], axis=1).reset_index()
 
 # %% ../nbs/13_experiments.ipynb #4291f263
+BESIDE = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"  # a narrow column leaves it whole
+
+
+def with_error(mean: float, error: float, digits: int = 3) -> str:
+    """A mean and its standard error as text; what is NaN is left out."""
+    kept = () if math.isnan(mean) else (mean,) if math.isnan(error) else (mean, error)
+    return BESIDE.join(f"{value:.{digits}f}" for value in kept)
+
+
 def plus_minus(means: pd.Series, errors: pd.Series) -> list[str]:
-    """Means with their errors, as text; what is NaN is left out."""
-    return [
-        "" if np.isnan(a) else f"{a:.3f}" if np.isnan(b) else f"{a:.3f} ± {b:.3f}"
-        for a, b in zip(means, errors, strict=True)
-    ]
+    """Means with their errors, as text."""
+    return [with_error(*pair) for pair in zip(means, errors, strict=True)]
 
 
 def readable(summary: pd.DataFrame) -> pd.DataFrame:

@@ -5,12 +5,12 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'IMAGE_MEASURES', 'LOOKS', 'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS',
            'PUBLISHED_FIGURE4B', 'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ACCURACIES', 'NOT_RECORDED', 'ImageScale',
            'image_trial', 'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages',
-           'ImageQuestions', 'image_summary', 'with_error', 'image_table', 'image_origins', 'looks_table',
-           'ImageQuestion', 'interval', 'error_difference', 'best_scale', 'image_verdict', 'image_answer',
-           'image_claims', 'drop_with_k', 'drops_table', 'share_answer', 'samples_needed', 'samples_table',
-           'choices_table', 'choices_claims', 'seen_table', 'asked_rows', 'more_claims', 'published',
-           'beside_published', 'equivalent_noise', 'in_short', 'judge_figure4b', 'judge_table3', 'judge_table4',
-           'little_noise', 'judge_figure12', 'claim_modules_found', 'shares_before', 'rows_or_smoke']
+           'ImageQuestions', 'image_summary', 'image_table', 'image_origins', 'looks_table', 'ImageQuestion',
+           'interval', 'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
+           'drops_table', 'share_answer', 'samples_needed', 'samples_table', 'choices_table', 'choices_claims',
+           'seen_table', 'asked_rows', 'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short',
+           'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found',
+           'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -33,6 +33,7 @@ from modbook.experiments import (
     recorded,
     run_experiment,
     verdict,
+    with_error,
 )
 from modbook.image_trials import (
     PRINTED,
@@ -405,17 +406,6 @@ def image_summary(rows: pd.DataFrame) -> pd.DataFrame:
     means, errors = groups[IMAGE_MEASURES].mean(), groups[IMAGE_MEASURES].sem()
     counts = groups.agg(seeds=("seed", "count"), diverged=("diverged", "sum"))
     return pd.concat([counts, means, errors.add_suffix("_se")], axis=1).reset_index()
-
-
-def with_error(mean: float, error: float, digits: int = 3) -> str:
-    """A mean and its standard error as text; nothing where there is none."""
-    if math.isnan(mean):
-        return ""
-    return (
-        f"{mean:.{digits}f}"
-        if math.isnan(error)
-        else f"{mean:.{digits}f} ± {error:.{digits}f}"
-    )
 
 # %% ../nbs/17_image_results.ipynb #59d0ca85
 def image_table(

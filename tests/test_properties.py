@@ -532,7 +532,9 @@ exempt(
     newest_protocol""",
 )
 exempt(
-    "experiments", TABLES, "reach answer sweep_claims by_rule mean_and_error plus_minus"
+    "experiments",
+    TABLES,
+    "reach answer sweep_claims by_rule mean_and_error plus_minus with_error",
 )
 exempt(
     "figures",
@@ -634,7 +636,7 @@ exempt(
     error_difference image_answer image_claims image_origins image_summary
     image_table image_trial image_verdict in_short interval judge_figure12
     little_noise more_claims samples_needed samples_table seen_table share_answer
-    shares_before with_error with_rule""",
+    shares_before with_rule""",
 )
 exempt(
     "image_trials",
