@@ -4,10 +4,10 @@
 __all__ = ['KERNELS', 'DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'AXES_IN',
            'FORMAT', 'KINDS_OF_MODEL', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers',
            'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
-           'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'choose_form',
-           'cost', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve', 'draw_weights',
-           'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
-           'load']
+           'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'cost',
+           'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about', 'draw_curve',
+           'draw_weights', 'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack',
+           'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -207,7 +207,7 @@ def free_numbers(kind: str, U: torch.Tensor | np.ndarray) -> int:
     """How many numbers say what (k, r) modules see: a direction's length is none."""
     return len(U) * (U.shape[1] - (kind == "linear"))
 
-
+# %% ../nbs/20_estimator.ipynb #ed34be23
 def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
     """The leave-one-out error as a share of the variance; zero if y does not vary."""
     X, y = (modules._tensor(part[:PLACES]) for part in (X, y))
@@ -375,10 +375,9 @@ def fit_form(
 
 # %% ../nbs/20_estimator.ipynb #a3b0e055
 def for_folds(settings: Settings, found: Pursuit) -> Settings:
-    """For parts of data: twice the modules, which evidence prunes, and scans up to
-    four times as large as the last one that found something."""
+    """For parts of the data in which so much was found, after so large a scan."""
     most = min(settings.modules, 2 * len(found.directions) + 2)
-    few = replace(settings, modules=most)
+    few = replace(settings, modules=most)  # the evidence prunes them
     (_, _, first), (_, _, last) = found.trace[0], found.trace[-1]
     if not last:  # there was nothing to look at
         return few
@@ -418,6 +417,15 @@ def shares_of(errors: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
     return {form: float((e * relative).mean()) for form, e in errors.items()}
 
 
+def cost(model: Modules | Process | Trees, y: np.ndarray) -> float:
+    """The evidence and the price of free numbers; 0 for all where none compare."""
+    if isinstance(model, Trees):
+        return math.inf
+    if len(y) > SOLVED or y.shape[1] > 1:
+        return 0.0
+    return model.evidence + model.free * math.log(len(y))
+
+# %% ../nbs/20_estimator.ipynb #7538e976
 def choose_form(
     modules: Modules,
     errors: dict[str, np.ndarray],  # (n, d) of each form, cross-validated
@@ -443,15 +451,6 @@ def choose_form(
     if isinstance(model, Modules):  # also where all of the data show no planes
         form = "modules"
     return form, model, shares
-
-
-def cost(model: Modules | Process | Trees, y: np.ndarray) -> float:
-    """The evidence and the price of free numbers; 0 for all where none compare."""
-    if isinstance(model, Trees):
-        return math.inf
-    if len(y) > SOLVED or y.shape[1] > 1:
-        return 0.0
-    return model.evidence + model.free * math.log(len(y))
 
 # %% ../nbs/20_estimator.ipynb #28ec8c12
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'NEAR', 'WORST', 'WIDE', 'CLEAR', 'TRIES', 'GAIN', 'STEPS', 'FINE', 'chance', 'spans', 'best_plane',
-           'share_out', 'axes_of', 'guess_planes', 'over_planes', 'Fit', 'tune_planes', 'pair_scores', 'joined',
-           'merge', 'drop', 'find_planes', 'best_planes', 'Planes', 'fit_planes', 'PlaneFunction']
+           'share_out', 'axes_of', 'guess_planes', 'over_planes', 'free_in_planes', 'Fit', 'tune_planes', 'pair_scores',
+           'joined', 'merge', 'drop', 'find_planes', 'best_planes', 'Planes', 'fit_planes', 'PlaneFunction']
 
 # %% ../nbs/20_planes.ipynb #c92844b0
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -111,6 +111,11 @@ def over_planes(
     return K
 
 # %% ../nbs/20_planes.ipynb #7b20ff9f
+def free_in_planes(dims: Iterable[int], r: int) -> int:
+    """How many numbers it takes to say where planes lie in r dimensions."""
+    return sum(int(b) * (r - int(b)) for b in dims)
+
+
 @dataclass(frozen=True)
 class Fit:
     """Planes that were tuned on some samples."""
@@ -127,7 +132,7 @@ class Fit:
     @property
     def cost(self) -> float:
         """The evidence, and what the numbers of each subspace cost."""
-        free = sum(b * (len(p) - b) for p, b in zip(self.P, self.dims, strict=True))
+        free = free_in_planes(self.dims, len(self.P[0]))
         return self.L + free * math.log(self.n)
 
     def kernel(self, A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
@@ -254,8 +259,7 @@ class Planes(Process):
 
     @property
     def free(self) -> int:
-        """How many numbers it takes to say where the planes lie."""
-        return int((self.dims * (len(self.P) - self.dims)).sum())
+        return free_in_planes(self.dims, len(self.P))
 
     def each(self) -> tuple[torch.Tensor, ...]:
         """(r, b) of each plane."""

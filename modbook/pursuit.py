@@ -287,7 +287,7 @@ def design(kind: str, axis: Axis, U: torch.Tensor, X: torch.Tensor) -> torch.Ten
     parts += [waves(axis, axis.squash(z)) for z in see(kind, U, X)]
     return torch.cat(parts, 1)
 
-
+# %% ../nbs/07_pursuit.ipynb #e4021a40
 def gram(Phi: torch.Tensor) -> torch.Tensor:
     """(n, p) -> (p, p) Phi^T Phi; BLAS's own routine takes half the time on a CPU."""
     if Phi.device.type != "cpu":
@@ -321,7 +321,7 @@ class Posterior:
     variance: float  # of the noise: sigma^2 lambda = R / (n d)
     noise: float  # lambda
 
-
+# %% ../nbs/07_pursuit.ipynb #5189a421
 def factor(A: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """The lower factor of (q, q) A, which is used up, and whether there is one."""
     if A.device.type != "cpu":

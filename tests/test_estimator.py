@@ -152,6 +152,16 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("planes_seen")
+def test_planes_that_evidence_is_against_are_not_taken(monkeypatch):
+    X, y = data(60)
+    scores = dict.fromkeys(FORMS, np.ones((60, 1)))
+    scores |= dict(planes=np.full((60, 1), 0.01))
+    monkeypatch.setattr("modbook.estimator.cross_validate", lambda *a: scores)
+    monkeypatch.setattr("modbook.estimator.LEFT_OVER", -1.0)
+    assert light(fallback=True).fit(X, y).form_ != "planes"
+
+
+@pytest.mark.usefixtures("planes_seen")
 @pytest.mark.parametrize("form", ["smooth", "planes", *FUNCTIONS])
 def test_many_inputs_are_answered_in_pieces(form, monkeypatch):
     X, y = data(60)

@@ -611,13 +611,15 @@ exempt(
     "processes",
     INSIDE,
     """
-    centred condition factorise gaussian matern squares standardise tune_process""",
+    centred condition evidence_of factorise gaussian matern squares standardise
+    tune_process""",
 )
 exempt(
     "planes",
     INSIDE,
     """
-    axes_of best_plane best_planes chance drop find_planes fit_planes guess_planes
+    axes_of best_plane best_planes chance drop find_planes fit_planes free_in_planes
+    guess_planes
     joined merge over_planes pair_scores share_out spans tune_planes""",
 )
 exempt(
