@@ -140,9 +140,9 @@ def squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
 
 def matern(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """The Matern 5/2 kernel of (q, m) and (n, m) scaled inputs."""
-    t = (5 * squares(A, B).clamp(min=1e-12)).sqrt()
-    return (1 + t + t.square() / 3) * (-t).exp()
+    """The Matern 3/2 kernel of (q, m) and (n, m) scaled inputs."""
+    t = (3 * squares(A, B).clamp(min=1e-12)).sqrt()
+    return (1 + t) * (-t).exp()
 
 
 def gaussian(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:

@@ -605,7 +605,7 @@ exempt(
     additive additive_start apart bell bends choose_form cost cross_validate draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over most_modules pack rows_of_two
-    shares_of some_of spline unpack warn_about""",
+    shares_of slopes_and_bells some_of spline unpack warn_about""",
 )
 exempt(
     "processes",
