@@ -26,7 +26,7 @@ fourth.csv: seed 5000, before free directions counted in what modules leave over
 before evidence could speak against a change of functions;
 fifth.csv: seeds 6000 to 6002, before lines in one plane could share a function.
 sixth.csv: seeds 7000 to 7002, before evidence had a say on planes and on what is level.
-seventh.csv: seeds 8000 to 8002, before its smooth form could be in part linear and rough.
+seventh.csv: seeds 8000 to 8002, before its smooth form was partly linear and rough.
 """
 
 import multiprocessing

@@ -2,15 +2,15 @@
 
 # %% auto #0
 __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE', 'NOISE', 'WINDOWS', 'AT_ONCE', 'ALIVE', 'basin',
-           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'wave_slopes', 'spectrum', 'Priors',
-           'bounds', 'variances', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'gram', 'moments',
-           'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune',
-           'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index',
-           'bin_sums', 'Products', 'Bins', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'equations',
-           'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance',
-           'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish',
-           'simplify', 'true_model', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
-           'pursued_projections', 'lessons', 'teach']
+           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'slope_weights', 'spectrum', 'Priors',
+           'bounds', 'variances', 'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design',
+           'gram', 'moments', 'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model',
+           'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped',
+           'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins', 'Scene', 'scorer', 'distinct', 'likeness',
+           'scan', 'Alone', 'equations', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit',
+           'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue',
+           'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
+           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from scipy import optimize, special
 from scipy.linalg import blas, lapack
+from torch.nn.functional import softsign
 
 from .models import Modular
 from modbook.theory import (
@@ -109,10 +110,8 @@ class Axis:
 
     def squash(self, z: torch.Tensor) -> torch.Tensor:
         z = z - self.offset if self.offset else z
-        over = (z.abs() - self.limit).clamp_(min=0)
-        if not over.any():
-            return z
-        return z.clamp(-self.limit, self.limit) + z.sign() * over / (1 + over)
+        inside = z.clamp(-self.limit, self.limit)
+        return inside + softsign(z - inside)
 
     def slope(self, z: torch.Tensor) -> torch.Tensor:
         """The derivative of the squash."""
@@ -125,11 +124,11 @@ def waves(axis: Axis, s: torch.Tensor) -> torch.Tensor:
     return torch.cat([angle.cos(), angle.sin()], -1)
 
 
-def wave_slopes(axis: Axis, s: torch.Tensor) -> torch.Tensor:
-    """The derivatives of `waves`."""
-    omega = axis.omega(s)
-    angle = s[..., None] * omega
-    return torch.cat([-omega * angle.sin(), omega * angle.cos()], -1)
+def slope_weights(axis: Axis, weights: torch.Tensor) -> torch.Tensor:
+    """(..., 2 D, d) of a sum of waves -> of its derivative, a sum of the same waves."""
+    omega = axis.omega(weights)[:, None]
+    of_cosines, of_sines = weights.chunk(2, -2)
+    return torch.cat([omega * of_sines, -omega * of_cosines], -2)
 
 # %% ../nbs/07_pursuit.ipynb #d2e80cff
 def spectrum(
@@ -207,21 +206,24 @@ def bounds(k: int) -> list[tuple[float, float]]:
 def variances(
     axis: Axis, priors: Priors, r: int, like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log variances (p,) of the weights, and their slopes (p, 2 + 3 k)."""
-    k, two_d, place = len(priors.width), 2 * axis.modes, dict(device=like.device)
-    p = 1 + r + k * two_d
-    logs = torch.zeros(p, dtype=torch.float64, **place)
-    slopes = torch.zeros(p, 2 + 3 * k, dtype=torch.float64, **place)
-    logs[1 : 1 + r] = priors.linear
-    slopes[1 : 1 + r, 1] = 1
+    """Log variances (p,) of the weights; (2, k, 2 D), how width and tail move them."""
     three = np.stack([priors.width, priors.tail, priors.size])
-    width, tail, size = torch.as_tensor(three, **place)
-    of_width, by_width, by_tail = spectrum(axis.omega(like), width, tail)
-    logs[1 + r :] = (of_width + size[:, None]).flatten()
-    own = slopes[1 + r :].view(k, two_d, 2 + 3 * k)[..., 2:]
-    for i, part in enumerate((by_width, by_tail, torch.ones_like(by_tail))):
-        own[..., i * k : (i + 1) * k].diagonal(0, 0, 2)[:] = part.T
-    return logs, slopes
+    width, tail, size = torch.as_tensor(three, device=like.device)
+    of_width, *slopes = spectrum(axis.omega(like), width, tail)
+    shared = of_width.new_tensor([0.0] + [priors.linear] * r)
+    return torch.cat([shared, (of_width + size[:, None]).flatten()]), torch.stack(
+        slopes
+    )
+
+
+def by_priors(
+    by_variance: torch.Tensor, by_noise: float, slopes: torch.Tensor
+) -> np.ndarray:
+    """Slopes with respect to `Priors.vector`, from those to log variances (p,)."""
+    linear, own = by_variance.tensor_split([len(by_variance) - slopes[0].numel()])
+    own = own.view(slopes[0].shape)  # (k, 2 D)
+    parts = [linear[1:].sum()[None], *(slopes * own).sum(2), own.sum(1)]
+    return np.append(by_noise, torch.cat(parts).cpu().numpy())
 
 
 def block(axis: Axis, r: int, j: int) -> slice:
@@ -445,10 +447,7 @@ def tune(model: Model, iterations: int) -> Model:
             return 1e300, np.zeros(len(vector))
         if at.L < lowest.L:
             lowest = replace(model, priors=priors, fit=at)
-        by_variance, by_noise = evidence_slopes(model.data, at)
-        slope = (slopes.T @ by_variance).cpu().numpy()
-        slope[0] += by_noise
-        return at.L, slope
+        return at.L, by_priors(*evidence_slopes(model.data, at), slopes)
 
     start = np.clip(model.priors.vector(), low, high)
     options = dict(maxiter=iterations, maxfun=2 * iterations)
@@ -502,10 +501,13 @@ def mean(model: Model, X: torch.Tensor) -> torch.Tensor:
 JOINT = 1500  # unknowns of one system of equations at most
 
 
-def jacobian(model: Model, j: int, X: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def jacobian(
+    model: Model, j: int, X: torch.Tensor, z: torch.Tensor, Phi: torch.Tensor
+) -> torch.Tensor:
     """(n, r, d): how the mean moves with the direction of module j."""
-    s = model.axis.squash(z)
-    slope = wave_slopes(model.axis, s) @ model.weights(j) * model.axis.slope(z)[:, None]
+    own = Phi[:, block(model.axis, model.r, j)]
+    slope = own @ slope_weights(model.axis, model.weights(j))
+    slope = slope * model.axis.slope(z)[:, None]
     return slope[:, None] * tangent(model.kind, model.U[j], X, z)[..., None]
 
 
@@ -520,7 +522,7 @@ def normal_equations(
         Phi = design(model.kind, model.axis, model.U, X[some])
         left = y[some] - Phi @ model.fit.alpha
         z = see(model.kind, model.U, X[some])
-        J = torch.cat([jacobian(model, j, X[some], z[j]) for j in modules], 1)
+        J = torch.cat([jacobian(model, j, X[some], z[j], Phi) for j in modules], 1)
         for output in range(d):
             Jo = J[..., output]
             H += Jo.T @ Jo
@@ -630,7 +632,7 @@ class Bins:
         self.axis, self.ticks = axis, centres(axis, like)
         one = torch.ones_like(self.ticks[:, None])
         self.features = torch.cat([one, waves(axis, self.ticks)], 1)  # (BINS, 1 + 2 D)
-        self.slopes = wave_slopes(axis, self.ticks)  # (BINS, 2 D)
+
         self.products = Products(axis, like)
 
     def roots(self, width: torch.Tensor) -> torch.Tensor:
@@ -783,7 +785,8 @@ def _equations(there, some):
     )
     c, r, d, weights = len(some), there.V.shape[1], half.shape[2], root * half
     wide = at[..., None].expand(-1, -1, d)
-    slope = (bins.slopes @ weights[:, 1:]).gather(1, wide)  # (c, n, d)
+    slope = bins.features[:, 1:] @ slope_weights(bins.axis, weights[:, 1:])
+    slope = slope.gather(1, wide)  # (c, n, d)
     off = (there.s[some] - bins.ticks[at])[..., None]
     left = scene.left - (bins.features @ weights).gather(1, wide) - slope * off
     T = tangent(scene.kind, there.V[some, None], scene.X, z)  # (c, n, r)

@@ -671,13 +671,13 @@ exempt(
     "pursuit",
     INSIDE,
     """
-    add basin bin_index bin_sums binned block bounds build cap centres check_data
-    chunks climbs damped design distinct equations evidence_slopes factor finish gram
-    grow hand_out importance inverse_of_lower jacobian keep keep_some leave_one_out
-    lessons likeness mean module_axis module_function moments normal_equations
-    places posterior predict prepare price prune refine rounds run scan scorer see
-    settle simplify solve spectrum subset tangent teach tune variances wave_slopes
-    waves whiten widen""",
+    add basin bin_index bin_sums binned block bounds build by_priors cap centres
+    check_data chunks climbs damped design distinct equations evidence_slopes factor
+    finish gram grow hand_out importance inverse_of_lower jacobian keep keep_some
+    leave_one_out lessons likeness mean module_axis module_function moments
+    normal_equations places posterior predict prepare price prune refine rounds run
+    scan scorer see settle simplify slope_weights solve spectrum subset tangent
+    teach tune variances waves whiten widen""",
 )
 exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
