@@ -439,11 +439,12 @@ def choose_form(
     """The form that predicts best, fitted, and each one's share of the variance."""
     shares = left = shares_of(errors, y)
     fitted = cache(lambda form: fit_form(form, modules, X, y, rng))
+    most = cost(modules, y) + CLEAR
     while True:
         near = [f for f in left if left[f] <= MARGIN * min(left.values())]
         costs = {form: cost(fitted(form), y) for form in near}
-        most = cost(modules, y) + CLEAR
-        doubted = {form for form in near if form in ON_MODULES and costs[form] > most}
+        other = [form for form in near if form in ON_MODULES]
+        doubted = {f for f in other if fitted(f) is modules or costs[f] > most}
         if not doubted:
             break
         left = {form: share for form, share in left.items() if form not in doubted}
@@ -451,8 +452,6 @@ def choose_form(
     model = fitted(form)
     if form == "trees":
         model = replace(model, residual=np.sqrt(errors[form].mean(0)))
-    if isinstance(model, Modules):  # also where all of the data show no planes
-        form = "modules"
     return form, model, shares
 
 # %% ../nbs/20_estimator.ipynb #28ec8c12
