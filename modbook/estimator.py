@@ -65,7 +65,7 @@ from .theory import check_choice, check_counts
 def slopes_and_bells(
     A: torch.Tensor, B: torch.Tensor, mix: torch.Tensor
 ) -> torch.Tensor:
-    """{eq}`eq-smooth-and-rough`; `mix` has the log odds of w, and logs of c and a."""
+    """The kernel of a smooth form; `mix` has the log odds of w, and logs of c and a."""
     share, (fine, slope) = mix[0].sigmoid(), mix[1:].exp()
     bells = share * gaussian(A, B) + (1 - share) * matern(fine * A, fine * B)
     return bells + slope * (A @ B.T)
