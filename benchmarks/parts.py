@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.linalg import lapack
 from torch import nn
 
 from modbook import products, training
@@ -30,6 +31,7 @@ from modbook.kernel_init import (
     posv_each,
 )
 from modbook.models import Modular, Monolithic, random_projections
+from modbook.pursuit import factor, gram, inverse_of_lower
 from modbook.store import provenance
 from modbook.training import Gradient, train
 
@@ -265,6 +267,33 @@ def solver(K: int = 8) -> Pair:
     )
 
 
+def pursuit_parts(n: int = 1000, p: int = 320) -> list[Pair]:
+    """What a fit of five modules to a thousand samples does most often."""
+    Phi = torch.randn(n, p, dtype=torch.float64)
+    A = Phi.T @ Phi
+    L, _ = factor(A.clone())
+    return [
+        (
+            "Gram matrix by BLAS's own routine",
+            "a product",
+            lambda: gram(Phi),
+            lambda: Phi.T @ Phi,
+        ),
+        (
+            f"factor of {p} columns by LAPACK from SciPy",
+            "by torch",
+            lambda: factor(A.clone()),
+            lambda: torch.linalg.cholesky_ex(A),
+        ),
+        (
+            f"inverse of a triangle of {p}, in halves",
+            "by LAPACK from SciPy",
+            lambda: inverse_of_lower(L),
+            lambda: lapack.dtrtri(L.numpy(), lower=1),
+        ),
+    ]
+
+
 def pairs() -> list[Pair]:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if not compiler:
@@ -285,6 +314,7 @@ def pairs() -> list[Pair]:
         rule(50),
         groups(),
         solver(),
+        *pursuit_parts(),
     ]
 
 

@@ -211,9 +211,8 @@ def variances(
     width, tail, size = torch.as_tensor(three, device=like.device)
     of_width, *slopes = spectrum(axis.omega(like), width, tail)
     shared = of_width.new_tensor([0.0] + [priors.linear] * r)
-    return torch.cat([shared, (of_width + size[:, None]).flatten()]), torch.stack(
-        slopes
-    )
+    logs = torch.cat([shared, (of_width + size[:, None]).flatten()])
+    return logs, torch.stack(slopes)
 
 
 def by_priors(
@@ -291,7 +290,7 @@ def design(kind: str, axis: Axis, U: torch.Tensor, X: torch.Tensor) -> torch.Ten
 
 # %% ../nbs/07_pursuit.ipynb #e4021a40
 def gram(Phi: torch.Tensor) -> torch.Tensor:
-    """(n, p) -> (p, p) Phi^T Phi; BLAS's own routine takes half the time on a CPU."""
+    """(n, p) -> (p, p) Phi^T Phi; on a CPU by BLAS's own routine, half of the work."""
     if Phi.device.type != "cpu":
         return Phi.T @ Phi
     lower = torch.from_numpy(blas.dsyrk(1.0, Phi.numpy().T, lower=1))
@@ -325,11 +324,14 @@ class Posterior:
 
 # %% ../nbs/07_pursuit.ipynb #5189a421
 def factor(A: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """The lower factor of (q, q) A, which is used up, and whether there is one."""
+    """The lower factor of (q, q) A, which is used up, and whether there is one.
+
+    On a CPU by LAPACK from SciPy, which suits more processors ({doc}`speed`).
+    """
     if A.device.type != "cpu":
         chol, info = torch.linalg.cholesky_ex(A)
         return chol, info.item() == 0
-    chol, info = lapack.dpotrf(A.numpy().T, lower=1, overwrite_a=1)  # twice as fast
+    chol, info = lapack.dpotrf(A.numpy().T, lower=1, overwrite_a=1)
     return torch.from_numpy(chol), info == 0
 
 
@@ -337,7 +339,7 @@ def posterior(data: Moments, logs: torch.Tensor, noise: float) -> Posterior:
     """Solve for the weights; a matrix that cannot be factorised has L = inf."""
     active = (data.G.diagonal() * logs.exp() > IDLE * noise).nonzero()[:, 0]
     root = (logs[active] / 2).exp()
-    G = data.G[active].T[active]  # symmetric, and twice as fast as in columns
+    G = data.G[active].T[active]  # symmetric: rows are faster
     A = G.mul_(root[:, None]).mul_(root)
     A.diagonal().add_(noise)
     chol, done = factor(A)
@@ -357,7 +359,7 @@ IDLE = 1e-8  # signal to noise of a feature that is left out
 
 # %% ../nbs/07_pursuit.ipynb #cae34129
 def inverse_of_lower(chol: torch.Tensor) -> torch.Tensor:
-    """(q, q) lower triangular; on a CPU in halves, four times as fast."""
+    """(q, q) lower triangular; on a CPU in halves, most of it products."""
     if chol.device.type == "cpu":
         return torch.from_numpy(_inverse(chol.numpy()))
     eye = torch.eye(len(chol), dtype=chol.dtype, device=chol.device)
@@ -632,7 +634,6 @@ class Bins:
         self.axis, self.ticks = axis, centres(axis, like)
         one = torch.ones_like(self.ticks[:, None])
         self.features = torch.cat([one, waves(axis, self.ticks)], 1)  # (BINS, 1 + 2 D)
-
         self.products = Products(axis, like)
 
     def roots(self, width: torch.Tensor) -> torch.Tensor:
