@@ -2,15 +2,16 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'MULTIPLE', 'MISSED',
-           'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'PursuitTrial',
-           'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval',
-           'complexity_table', 'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers', 'count_verdicts',
-           'reached', 'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_complexity',
-           'draw_peers', 'shared_draws', 'errors_by_size', 'draw_errors_by_size']
+           'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'measured',
+           'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs',
+           'median_interval', 'complexity_table', 'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers',
+           'count_verdicts', 'reached', 'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity',
+           'draw_complexity', 'draw_peers', 'shared_draws', 'errors_by_size', 'draw_errors_by_size']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -51,6 +52,15 @@ def relative_error(guess: torch.Tensor, y: torch.Tensor) -> float:
     """The mean squared error over the variance."""
     return ((guess - y).square().mean() / y.var()).item()
 
+# %% ../nbs/22_beyond.ipynb #eae8102b
+def measured(work: Callable[[], object]) -> tuple[object, dict[str, float]]:
+    """What it gives, and its seconds, those of the processor, and peak memory."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    made = work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return made, dict(seconds=wall, cpu_seconds=cpu, peak_gb=peak)
+
 # %% ../nbs/22_beyond.ipynb #eae8102c
 @dataclass(frozen=True)
 class PursuitTrial:
@@ -68,16 +78,6 @@ class PursuitTrial:
         check_choice(self.methods, method=self.method)
         check_counts(m=self.m, n=self.n, tau=self.tau)
         check_seed(seed=self.seed)
-
-    def data(self):
-        """The task, (n, m) inputs and targets, and the same for testing."""
-        rngs = [stream("pursuit trial", self.m, self.tau, self.seed)]
-        task = sample_sine_tasks(rngs, self.m, self.m, self.tau)
-        test = sample_inputs(rngs, TEST_SAMPLES, self.m)
-        X = sample_inputs(rngs, self.n, self.m)
-        return task, *(
-            torch.as_tensor(part[0]) for part in (X, task(X), test, task(test))
-        )
 
     def fit(self, task, X, y) -> Pursuit:
         rng = stream("pursuit search", self.m, self.n, self.tau, self.seed)
@@ -97,16 +97,19 @@ class PursuitTrial:
 
     def run(self) -> dict:
         """A row: the parameters, what was measured, and where."""
-        task, X, y, *test = self.data()
-        wall, cpu = time.perf_counter(), time.process_time()
-        found = self.fit(task, X, y)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        cost = dict(
-            seconds=wall,
-            cpu_seconds=cpu,
-            peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        )
+        task, X, y, *test = pursuit_data(self)
+        found, cost = measured(lambda: self.fit(task, X, y))
         return asdict(self) | self.judge(found, task, *test) | cost | provenance()
+
+# %% ../nbs/22_beyond.ipynb #eae8102d
+def pursuit_data(trial: PursuitTrial) -> tuple:
+    """The task, (n, m) inputs and targets, and the same for testing."""
+    rngs = [stream("pursuit trial", trial.m, trial.tau, trial.seed)]
+    task = sample_sine_tasks(rngs, trial.m, trial.m, trial.tau)
+    test = sample_inputs(rngs, TEST_SAMPLES, trial.m)
+    X = sample_inputs(rngs, trial.n, trial.m)
+    parts = (X, task(X), test, task(test))
+    return task, *(torch.as_tensor(part[0]) for part in parts)
 
 # %% ../nbs/22_beyond.ipynb #35bdc5c3
 SIZES = ((5, 1000), (8, 3000))
@@ -231,7 +234,7 @@ def module_fates(trial: PursuitTrial) -> list[dict]:
     The starts for it, with what is left over as noise, and the evidence it would gain
     from its true direction.
     """
-    task, X, y, *_ = trial.data()
+    task, X, y, *_ = pursuit_data(trial)
     found, m = trial.fit(task, X, y), trial.m
     targets = (y - found.centre) / found.spread
     scene = Scene.of(found.model, found.inputs(X), targets, central=False)

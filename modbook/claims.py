@@ -13,12 +13,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/19_claims.ipynb #a0dfb02c
-from modbook.beyond import (
-    claim_complexity,
-    claim_large,
-    claim_peers,
-    claim_targets,
-)
+from .beyond import claim_complexity, claim_large, claim_peers, claim_targets
 from .directions import judge_claimed, judge_closer, judge_question
 from modbook.experiments import (
     NOT_YET,

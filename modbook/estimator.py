@@ -5,9 +5,9 @@ __all__ = ['DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 
            'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'fit_smooth', 'Trees', 'fit_trees', 'Modules',
            'free_numbers', 'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive',
            'additive_function', 'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate',
-           'shares_of', 'cost', 'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'warn_about',
-           'draw_curve', 'draw_weights', 'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack',
-           'unpack', 'save', 'plain', 'load']
+           'shares_of', 'cost', 'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'settings_of',
+           'describe', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two', 'some_of', 'draw_modules', 'draw_map',
+           'draw_planes', 'pack', 'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -30,6 +30,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+# %% ../nbs/20_estimator.ipynb #faa4024f
 from .planes import PlaneFunction, Planes, fit_planes
 from modbook.processes import (
     NOISE,
@@ -572,7 +573,7 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
             dtype=np.float64,
             ensure_min_samples=2,
         )
-        settings, device = self._settings(*X.shape), choose_device(self.device)
+        settings, device = settings_of(self, *X.shape), choose_device(self.device)
         self._flat = y.ndim == 1
         y = y.reshape(len(y), -1).astype(np.float64)
         warn_about(X, y)
@@ -580,34 +581,12 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
             check_random_state(self.random_state).randint(2**31)
         )
         modules = fit_modules(X, y, rng, settings, device)
-        self._describe(modules)
+        describe(self, modules)
         if self.fallback and len(X) >= FEWEST and left_over(modules, X, y) > LEFT_OVER:
             few = for_folds(settings, modules.found)
             errors = cross_validate(X, y, rng, few, device)
-            self._describe(modules, *choose_form(modules, errors, X, y, rng))
+            describe(self, modules, *choose_form(modules, errors, X, y, rng))
         return self
-
-    def _settings(self, n: int, m: int) -> Settings:
-        """Of the pursuit."""
-        most = most_modules(self.n_modules, n, m)
-        if self.max_starts is not None:
-            check_counts(max_starts=self.max_starts)
-        return Settings(modules=most, kind=self.kind, most_starts=self.max_starts)
-
-    def _describe(self, modules, form="modules", model=None, cv_errors=None) -> None:
-        """Set what predicts, and what users look at."""
-        found, self.form_ = modules.found, form
-        self._model, self.cv_errors_ = model or modules, cv_errors or {}
-        self.directions_ = found.directions
-        self.n_modules_ = len(self.directions_)
-        process = model if form in FUNCTIONS else None
-        modules = range(self.n_modules_)
-        self.functions_ = [ModuleFunction(found, j, process) for j in modules]
-        count = len(model.dims) if form == "planes" else 0
-        self.planes_ = [PlaneFunction(model, g) for g in range(count)]
-        self.noise_ = float(found.noise[0]) if self._flat else found.noise
-        self.evidence_ = found.evidence
-        self._found = found
 
     def predict(self, X, return_std=False):
         """Predictions at (n, m) inputs; return_std: deviations of observations too."""
@@ -644,6 +623,33 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+# %% ../nbs/20_estimator.ipynb #0f734071
+def settings_of(estimator: ModularRegressor, n: int, m: int) -> Settings:
+    """Of the pursuit, for (n, m) inputs."""
+    most = most_modules(estimator.n_modules, n, m)
+    if estimator.max_starts is not None:
+        check_counts(max_starts=estimator.max_starts)
+    starts = estimator.max_starts
+    return Settings(modules=most, kind=estimator.kind, most_starts=starts)
+
+
+def describe(
+    estimator: ModularRegressor,
+    modules: Modules,
+    form: str = "modules",
+    model: object = None,
+    cv_errors: dict[str, float] | None = None,
+) -> None:
+    """Set what predicts, and what users look at."""
+    e, found, process = estimator, modules.found, model if form in FUNCTIONS else None
+    e._found, e._model, e.form_ = found, model or modules, form
+    e.cv_errors_, e.evidence_ = cv_errors or {}, found.evidence
+    e.directions_, e.n_modules_ = found.directions, len(found.directions)
+    e.functions_ = [ModuleFunction(found, j, process) for j in range(e.n_modules_)]
+    count = len(model.dims) if form == "planes" else 0
+    e.planes_ = [PlaneFunction(model, g) for g in range(count)]
+    e.noise_ = float(found.noise[0]) if e._flat else found.noise
 
 # %% ../nbs/20_estimator.ipynb #9ba116ac
 def warn_about(X: np.ndarray, y: np.ndarray) -> None:
@@ -840,5 +846,5 @@ def load(path: str | Path) -> ModularRegressor:
     form, errors = about["form"], about["cv_errors"]
     model = KINDS_OF_MODEL[form](**other) if other else None
     modules = Modules(unpack(arrays, about["numbers"]))
-    estimator._describe(modules, form, model, errors)
+    describe(estimator, modules, form, model, errors)
     return estimator

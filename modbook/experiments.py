@@ -155,10 +155,8 @@ class Experiment:
 
     def run(self, show: bool = True) -> pd.DataFrame:
         """Run what is missing of the grid and return its labelled rows."""
-        grid = self.grid()
-        how = dict(
-            workers=self.workers, device=self.device, minutes=self.minutes or None
-        )
+        grid, minutes = self.grid(), self.minutes or None
+        how = dict(workers=self.workers, device=self.device, minutes=minutes)
         with Store(self.store) as store:
             rows = run_sweep([cell.trial for cell in grid], store, show=show, **how)
         return label(grid, rows, self.scale)

@@ -5,12 +5,13 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'IMAGE_MEASURES', 'LOOKS', 'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS',
            'PUBLISHED_FIGURE4B', 'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ACCURACIES', 'NOT_RECORDED', 'ImageScale',
            'image_trial', 'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages',
-           'ImageQuestions', 'image_summary', 'image_table', 'image_origins', 'looks_table', 'ImageQuestion',
-           'interval', 'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
-           'drops_table', 'share_answer', 'samples_needed', 'samples_table', 'choices_table', 'choices_claims',
-           'seen_table', 'asked_rows', 'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short',
-           'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found',
-           'shares_before', 'rows_or_smoke']
+           'fewer_samples', 'more_epochs', 'equal_compute', 'ImageQuestions', 'image_summary', 'image_table',
+           'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
+           'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
+           'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
+           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'judge_figure4b',
+           'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found', 'shares_before',
+           'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -145,10 +146,10 @@ def image_trial(
         settings |= dict(network=network, hidden=scale.monolithic)
     return ImageTrial(**settings | changes)
 
-# %% ../nbs/17_image_results.ipynb #ba62ec7d
+# %% ../nbs/17_image_results.ipynb #ba62ec7c
 @dataclass(frozen=True)
-class ImageExperiment(Experiment):
-    """Settings that every experiment on images has."""
+class _OnImages(Experiment):
+    """Which images, which methods, and what the scale means for them."""
 
     scales: ClassVar[Mapping[str, ImageScale]] = IMAGE_SCALES
     allowed: ClassVar[tuple[str, ...]] = tuple(IMAGE_METHODS)
@@ -180,6 +181,11 @@ class ImageExperiment(Experiment):
         if self.scale == "smoke" and self.data == "auto":
             return "digits"
         return source_name(self.data, self.folder)
+
+# %% ../nbs/17_image_results.ipynb #ba62ec7d
+@dataclass(frozen=True)
+class ImageExperiment(_OnImages):
+    """Settings that every experiment on images has."""
 
     def cell(
         self,
@@ -332,6 +338,42 @@ class RuleChoicesImages(ImageExperiment):
 # %% ../nbs/17_image_results.ipynb #85f1b38c
 ASKED = ("monolithic", "random", "algorithm1", "variant-a")
 
+# %% ../nbs/17_image_results.ipynb #84319204
+def fewer_samples(asked: ImageExperiment, seed: int) -> list[Cell]:
+    """Fewer training inputs at some numbers of images."""
+    size = asked.size()
+    return [
+        asked.cell(method, k, seed, "samples", n=n)
+        for method in ASKED
+        for k in size.k
+        if k in (2, 4, 6)
+        for n in (size.n // 10, 3 * size.n // 10, size.n)
+    ]
+
+
+def more_epochs(asked: ImageExperiment, seed: int) -> list[Cell]:
+    """More passes over fewer inputs."""
+    size = asked.size()
+    k, n = min(4, size.k_table), size.n // 5
+    return [
+        asked.cell(method, k, seed, "epochs", n=n, epochs=epochs)
+        for method in ASKED
+        for epochs in (1, 3, 10)
+    ]
+
+
+def equal_compute(asked: ImageExperiment, seed: int) -> list[Cell]:
+    """Equal compute, and an ensemble."""
+    size = asked.size()
+    k = min(4, size.k_table)
+    cells = [asked.cell(m, k, seed, "one epoch") for m in ASKED]
+    work = {cell.method: cell.trial.operations() for cell in cells}
+    for method in ("monolithic", "random"):
+        epochs = math.ceil(work["algorithm1"] / work[method])
+        cells.append(asked.cell(method, k, seed, "compute", epochs=epochs))
+    members = size.modules
+    return [*cells, asked.cell("ensemble", k, seed, "ensemble", members=members)]
+
 # %% ../nbs/17_image_results.ipynb #84319205
 @dataclass(frozen=True)
 class ImageQuestions(ImageExperiment):
@@ -340,43 +382,12 @@ class ImageQuestions(ImageExperiment):
     name: ClassVar[str] = "image_questions"
     allowed: ClassVar = (*ASKED, "ensemble")
 
-    def samples(self, seed: int) -> list[Cell]:
-        """Fewer training inputs at some numbers of images."""
-        size = self.size()
-        return [
-            self.cell(method, k, seed, "samples", n=n)
-            for method in ASKED
-            for k in size.k
-            if k in (2, 4, 6)
-            for n in (size.n // 10, 3 * size.n // 10, size.n)
-        ]
-
-    def epochs(self, seed: int) -> list[Cell]:
-        """More passes over fewer inputs."""
-        size = self.size()
-        k, n = min(4, size.k_table), size.n // 5
-        return [
-            self.cell(method, k, seed, "epochs", n=n, epochs=epochs)
-            for method in ASKED
-            for epochs in (1, 3, 10)
-        ]
-
-    def others(self, seed: int) -> list[Cell]:
-        """Equal compute, and an ensemble."""
-        size = self.size()
-        k = min(4, size.k_table)
-        cells = [self.cell(m, k, seed, "one epoch") for m in ASKED]
-        work = {cell.method: cell.trial.operations() for cell in cells}
-        for method in ("monolithic", "random"):
-            epochs = math.ceil(work["algorithm1"] / work[method])
-            cells.append(self.cell(method, k, seed, "compute", epochs=epochs))
-        members = size.modules
-        return [*cells, self.cell("ensemble", k, seed, "ensemble", members=members)]
-
     def grid(self) -> list[Cell]:
         """All questions, for the methods asked for."""
-        parts = (self.samples, self.epochs, self.others)
-        cells = [c for seed in self.seed_range() for part in parts for c in part(seed)]
+        parts = (fewer_samples, more_epochs, equal_compute)
+        cells = [
+            c for seed in self.seed_range() for part in parts for c in part(self, seed)
+        ]
         return [cell for cell in cells if cell.method in self.method_names()]
 
 # %% ../nbs/17_image_results.ipynb #55da3c97

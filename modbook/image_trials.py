@@ -5,9 +5,9 @@ __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_
            'NAMES', 'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole', 'share_of_strongest',
            'effective_rank', 'ImageRule', 'columns', 'rule_step', 'own_targets', 'apply_rule', 'covariances',
            'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'Modules', 'find_modules',
-           'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial', 'check_image_trial', 'loaded', 'order_stream',
-           'random_start', 'starting_projections', 'starting_point', 'build_image_network', 'looks', 'kept_column',
-           'seen_by', 'run_image_trial', 'matrices', 'image_operations', 'estimate_image_seconds']
+           'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial', 'image_memory', 'check_image_trial', 'loaded',
+           'order_stream', 'random_start', 'starting_projections', 'starting_point', 'build_image_network', 'looks',
+           'kept_column', 'seen_by', 'run_image_trial', 'matrices', 'image_operations', 'estimate_image_seconds']
 
 # %% ../nbs/16_image_trials.ipynb #0e2bfed7
 import hashlib
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -119,8 +119,32 @@ class OneAnImage(nn.Module):
 # %% ../nbs/16_image_trials.ipynb #64079710
 COMBINE = ("concatenate", "sum")
 
+# %% ../nbs/16_image_trials.ipynb #e362d324
+class _Projected(nn.Module):
+    """What M modules look at, of k images: U, and the two ways through it."""
+
+    def __init__(self, U: torch.Tensor, k: int, oracle: bool):
+        super().__init__()
+        self.k, self.oracle, self.M = k, oracle, U.shape[1]
+        # as one matrix; the oracle's products are of different inputs, a batch of them
+        kept = U.permute(1, 0, 2) if oracle else U.reshape(len(U), -1)
+        self.U = nn.Parameter(kept.float().clone(memory_format=torch.contiguous_format))
+
+    def project(self, X: torch.Tensor) -> torch.Tensor:
+        """(b, k, D) -> (b, M, H), what the modules see."""
+        if not self.oracle:
+            return (X.flatten(1) @ self.U).unflatten(1, (self.M, -1))
+        image = torch.arange(self.M, device=X.device) % self.k
+        return (X.transpose(0, 1)[image] @ self.U).transpose(0, 1)
+
+    def projections(self) -> torch.Tensor:
+        """(M, k, D, H), zero where the oracle's modules don't look."""
+        if not self.oracle:
+            return self.U.detach().unflatten(0, (self.k, -1)).unflatten(2, (self.M, -1))
+        return whole(self.U.detach(), self.k)
+
 # %% ../nbs/16_image_trials.ipynb #e362d325
-class SharedModules(nn.Module):
+class SharedModules(_Projected):
     """M modules of the same weights behind their own projections (Appendix E.3)."""
 
     def __init__(
@@ -132,26 +156,15 @@ class SharedModules(nn.Module):
         combine: str = "concatenate",
         oracle: bool = False,
     ):
-        super().__init__()
+        super().__init__(U, k, oracle)
         check_choice(COMBINE, combine=combine)
-        self.k, self.combine, self.oracle = k, combine, oracle
-        (rows, self.M, H), out = U.shape, CLASSES * k
-        # as one matrix; the oracle's products are of different inputs, a batch of them
-        kept = U.permute(1, 0, 2) if oracle else U.reshape(rows, -1)
-        self.U = nn.Parameter(kept.float().clone(memory_format=torch.contiguous_format))
+        self.combine, H, out = combine, U.shape[2], CLASSES * k
         sizes = (H, *hidden) if combine == "concatenate" else (H, *hidden, out)
         self.stack = Stack(rng, sizes, last_relu=combine == "concatenate")
         if combine == "concatenate":
             fan_in = self.M * hidden[-1]
             self.W = draw_uniform(rng, (fan_in, out), fan_in**-0.5)
             self.b = draw_uniform(rng, (out,), fan_in**-0.5)
-
-    def project(self, X: torch.Tensor) -> torch.Tensor:
-        """(b, k, D) -> (b, M, H), what the modules see."""
-        if not self.oracle:
-            return (X.flatten(1) @ self.U).unflatten(1, (self.M, -1))
-        image = torch.arange(self.M, device=X.device) % self.k
-        return (X.transpose(0, 1)[image] @ self.U).transpose(0, 1)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """(b, k, D) -> (1, b, k, 10)."""
@@ -162,12 +175,6 @@ class SharedModules(nn.Module):
         else:
             out = out.view(b, self.M, -1).sum(1)
         return out.view(1, b, self.k, CLASSES)
-
-    def projections(self) -> torch.Tensor:
-        """(M, k, D, H), zero where the oracle's modules don't look."""
-        if not self.oracle:
-            return self.U.detach().unflatten(0, (self.k, -1)).unflatten(2, (self.M, -1))
-        return whole(self.U.detach(), self.k)
 
 # %% ../nbs/16_image_trials.ipynb #632a7d15
 def whole(U: torch.Tensor, k: int) -> torch.Tensor:
@@ -489,10 +496,10 @@ IMAGE_STARTS = (
     "spectral, not told",
 )
 
-# %% ../nbs/16_image_trials.ipynb #eb940306
+# %% ../nbs/16_image_trials.ipynb #eb940305
 @dataclass(frozen=True)
-class ImageTrial:
-    """One network on one Compositional task; out of range raises an error."""
+class _ImageSettings:
+    """What a trial is made of; out of range raises TypeError or ValueError."""
 
     data: str  # the images' name: digits, CIFAR-10, ...
     k: int  # images in an input
@@ -520,6 +527,10 @@ class ImageTrial:
     def __post_init__(self):
         check_image_trial(self)
 
+# %% ../nbs/16_image_trials.ipynb #eb940303
+class _NamedImageTrial(_ImageSettings):
+    """Settings with an identity, to a row and back."""
+
     def parameters(self) -> dict:
         """The trial as one flat dictionary, those of the rule with a prefix."""
         left_out = ("rule", "folder", "hidden")
@@ -536,6 +547,20 @@ class ImageTrial:
         text = json.dumps(key, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @classmethod
+    def from_row(cls, row: Mapping) -> Self:
+        """The trial that a row describes."""
+        values = {f.name: row[f.name] for f in fields(cls) if f.name in row}
+        values["hidden"] = tuple(int(size) for size in row["hidden"].split("-"))
+        rule = {f.name: row.get(f"rule_{f.name}") for f in fields(ImageRule)}
+        if rule["rate"] is not None:
+            values["rule"] = ImageRule(**rule)
+        return cls(**values)
+
+# %% ../nbs/16_image_trials.ipynb #eb940306
+class ImageTrial(_NamedImageTrial):
+    """One network on one Compositional task; out of range raises an error."""
+
     def estimate_seconds(self) -> float:
         """Roughly what the trial costs on one core."""
         return estimate_image_seconds(self)
@@ -546,12 +571,7 @@ class ImageTrial:
 
     def memory(self) -> float:
         """Roughly the bytes held: parameters four times, a batch, the images."""
-        images = self.pixels() * 60_000 * (4 if self.side else 1)
-        return (
-            images
-            + 16.0 * self.parameter_count()
-            + 12.0 * self.batch * (self.k * self.pixels() + self.modules * self.width)
-        )
+        return image_memory(self)
 
     def operations(self) -> float:
         """Floating-point operations of the rule and of training."""
@@ -570,20 +590,17 @@ class ImageTrial:
         """Weights of the network, without biases and normalisation."""
         return matrices(self, self.pixels())[1]
 
-    @classmethod
-    def from_row(cls, row: Mapping) -> "ImageTrial":
-        """The trial that a row describes."""
-        values = {f.name: row[f.name] for f in fields(cls) if f.name in row}
-        values["hidden"] = tuple(int(size) for size in row["hidden"].split("-"))
-        rule = {f.name: row.get(f"rule_{f.name}") for f in fields(ImageRule)}
-        if rule["rate"] is not None:
-            values["rule"] = ImageRule(**rule)
-        return cls(**values)
-
     @staticmethod
     def run(trials: Sequence["ImageTrial"], device: str = "cpu") -> list[dict]:
         """One row a trial."""
         return [run_image_trial(trial, device) for trial in trials]
+
+# %% ../nbs/16_image_trials.ipynb #eb940307
+def image_memory(t: ImageTrial) -> float:
+    """Bytes of parameters four times, of a batch, and of the images."""
+    images = t.pixels() * 60_000 * (4 if t.side else 1)
+    batch = t.batch * (t.k * t.pixels() + t.modules * t.width)
+    return images + 16.0 * t.parameter_count() + 12.0 * batch
 
 # %% ../nbs/16_image_trials.ipynb #c751b6f9
 NAMES = ("digits", *VERSIONS.values(), OTHER_VERSION)  # of images, in rows

@@ -7,9 +7,9 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'gram', 'moments', 'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model',
            'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped',
            'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins', 'Scene', 'scorer', 'distinct', 'likeness',
-           'scan', 'Alone', 'equations', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit',
-           'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue',
-           'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
+           'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings',
+           'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset',
+           'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
            'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
@@ -803,6 +803,15 @@ def _equations(there, some):
         g += (left[..., None, :, output] @ wJ)[:, 0]
     return H, g
 
+# %% ../nbs/07_pursuit.ipynb #cf31a124
+def uphill(
+    kind: str, V: torch.Tensor, H: torch.Tensor, g: torch.Tensor, damping: torch.Tensor
+) -> torch.Tensor:
+    """(c, r) places after a damped step from (c, r), of length a half at most."""
+    change = damped(H, g, damping[:, None])
+    change *= 0.5 / change.norm(dim=1, keepdim=True).clamp(min=0.5)
+    return settle(kind, V + change)
+
 # %% ../nbs/07_pursuit.ipynb #cf31a125
 class Ascent:
     """Climbs from (c, r) starts, step by step; one that gained nothing thrice rests."""
@@ -827,13 +836,10 @@ class Ascent:
 
     def _move(self, on):
         damping = self.damping[on]
-        change = damped(self.H[on], self.g[on], damping[:, None])
-        change *= 0.5 / change.norm(dim=1, keepdim=True).clamp(min=0.5)
-        V = settle(self.scene.kind, self.V[on] + change)
+        V = uphill(self.scene.kind, self.V[on], self.H[on], self.g[on], damping)
         gained = self._take(on, V, self.width[on])
         self.refused[on] = torch.where(gained >= 0.1, 0, self.refused[on] + 1)
-        lower = (damping / 4).clamp(min=1e-6)
-        self.damping[on] = torch.where(gained > 0, lower, damping * 6)
+        self.damping[on] = torch.where(gained > 0, damping / 4, damping * 6).clamp(1e-6)
 
     def _take(self, on, V, width):
         """Go there where that gains evidence; what it gains."""

@@ -15,9 +15,9 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
            'judge_growth', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
            'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
-           'combinations', 'rule_settings', 'network_settings', 'said', 'HyperparameterSearch', 'settings_table',
-           'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a',
-           'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
+           'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch',
+           'settings_table', 'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit',
+           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -1174,6 +1174,30 @@ def said(settings: Mapping) -> str:
     """Settings as rows name them."""
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
+# %% ../nbs/14_scaling.ipynb #035aeb2c
+def searched_trial(
+    scale: SettingsScale, m: int, seed: int, tau: int, rule: Mapping, network: Mapping
+) -> Trial:
+    """A trial of k = m with the given settings of the rule and of the network."""
+    modules = {"1": 1, "k": m, "2k": 2 * m, "5k": MODULES_PER_K * m}
+    steps = max(1, round(rule["steps"] * scale.step_factor))
+    width, layers = scale.architecture
+    return Trial(
+        m,
+        m,
+        scale.n,
+        seed,
+        K=modules[network["modules"]],
+        start="algorithm1",
+        rule=Rule(**rule | dict(steps=steps, sigma=network["sigma"])),
+        width=width,
+        layers=layers,
+        iterations=scale.iterations,
+        learning_rate=network["learning_rate"],
+        tau=tau,
+        n_test=scale.n_test,
+    )
+
 # %% ../nbs/14_scaling.ipynb #035aeb2d
 @dataclass(frozen=True)
 class HyperparameterSearch(Experiment):
@@ -1205,26 +1229,9 @@ class HyperparameterSearch(Experiment):
     def trial(self, m: int, seed: int, rule: Mapping, network: Mapping) -> Trial:
         """One trial, with the paper's choice for all that is not given."""
         scale = self.scales[self.scale]
-        rule, network = RULE_CHOICE | dict(rule), NETWORK_CHOICE | dict(network)
-        rule["steps"] = max(1, round(rule["steps"] * scale.step_factor))
         adam = dict(optimiser="adam", jitter=0.1) if "adam" in self.rule else {}
-        modules = {"1": 1, "k": m, "2k": 2 * m, "5k": MODULES_PER_K * m}
-        width, layers = scale.architecture
-        return Trial(
-            m,
-            m,
-            scale.n,
-            seed,
-            K=modules[network["modules"]],
-            start="algorithm1",
-            rule=Rule(**rule, sigma=network["sigma"], **adam),
-            width=width,
-            layers=layers,
-            iterations=scale.iterations,
-            learning_rate=network["learning_rate"],
-            tau=self.tau,
-            n_test=scale.n_test,
-        )
+        rule, network = RULE_CHOICE | dict(rule) | adam, NETWORK_CHOICE | dict(network)
+        return searched_trial(scale, m, seed, self.tau, rule, network)
 
 # %% ../nbs/14_scaling.ipynb #019b2dd2
 def settings_table(rows: pd.DataFrame, search: str) -> pd.DataFrame:

@@ -5,8 +5,8 @@ __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'NO_WORKER', 'ADDRESS', 'EXECUT
            'shape', 'group_size', 'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome',
            'one_thread', 'out_of_memory', 'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers',
            'set_up_worker', 'check_workers', 'Pool', 'check_address', 'Cluster', 'make_executor', 'on_executor',
-           'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook', 'make_screen', 'Progress', 'run_sweep',
-           'Searches', 'run_searches']
+           'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook', 'make_screen', 'progress_lines',
+           'Progress', 'run_sweep', 'check_drive', 'Searches', 'run_searches']
 
 # %% ../nbs/12_sweeps.ipynb #f8e05f60
 import functools
@@ -596,6 +596,25 @@ def make_screen(show: bool = True) -> Screen:
         return Notebook()
     return Terminal() if sys.stdout.isatty() else Log()
 
+# %% ../nbs/12_sweeps.ipynb #9dfaca3e
+def progress_lines(progress: "Progress") -> list[str]:
+    """The line for the sweep, and one for what is running."""
+    gone = time.monotonic() - progress.began
+    parts = [f"{progress.done} done, {progress.failed} failed, {progress.left} left"]
+    if progress.spent and gone:
+        parts.append(pace(progress.done + progress.failed, gone))
+    if progress.spent and progress.left:
+        more = gone * (progress.to_spend - progress.spent) / progress.spent
+        parts.append(f"about {clock(max(0, more))} to go")
+    elif not progress.running:
+        parts.append(f"took {clock(gone)}")
+    lines = [f"{progress.title}{', '.join(parts)}"]
+    if progress.running:
+        others = len(progress.running) - 1
+        besides = f", and {others} more" if others else ""
+        lines.append(f"  now {describe(progress.running[0])}{besides}")
+    return lines
+
 # %% ../nbs/12_sweeps.ipynb #9dfaca3f
 class Progress:
     """Counts what comes of the groups of a sweep, and shows it."""
@@ -624,27 +643,9 @@ class Progress:
         self.spent += cost([trial for trial in group if trial.id in over])
         self.draw()
 
-    def lines(self) -> list[str]:
-        """The line for the sweep, and one for what is running."""
-        gone = time.monotonic() - self.began
-        parts = [f"{self.done} done, {self.failed} failed, {self.left} left"]
-        if self.spent and gone:
-            parts.append(pace(self.done + self.failed, gone))
-        if self.spent and self.left:
-            more = gone * (self.to_spend - self.spent) / self.spent
-            parts.append(f"about {clock(max(0, more))} to go")
-        elif not self.running:
-            parts.append(f"took {clock(gone)}")
-        lines = [f"{self.title}{', '.join(parts)}"]
-        if self.running:
-            others = len(self.running) - 1
-            besides = f", and {others} more" if others else ""
-            lines.append(f"  now {describe(self.running[0])}{besides}")
-        return lines
-
     def draw(self, now: bool = False) -> None:
         """Show the lines, if it is time to."""
-        self.screen.show(self.lines(), now)
+        self.screen.show(progress_lines(self), now)
 
 # %% ../nbs/12_sweeps.ipynb #ddf940e7
 def _outcomes(
@@ -728,26 +729,33 @@ def run_sweep(
     drive.screen.say(f"{asked} trials, {there}: {left}")
     if missing:
         with drive.staffed(len(missing)):
-            drive.screen.close(_run(drive, missing).lines())
+            drive.screen.close(progress_lines(_run(drive, missing)))
     rows = store.rows(trials)
     left = asked - len(rows) - len(drive.failed)
     rows.attrs.update(failed=drive.failed, left=left)
     return rows
+
+# %% ../nbs/12_sweeps.ipynb #e378d070
+def check_drive(
+    store: object, workers: object, device: object, executor: object, minutes: object
+) -> None:
+    """Raise TypeError or ValueError that names what a sweep cannot do with."""
+    check_workers(workers=workers)
+    check_device(device)
+    if not isinstance(store, Store):
+        raise TypeError(f"store must be a Store, got {store!r}")
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor must be an Executor or None, got {executor!r}")
+    if minutes is not None:
+        check_above(0, minutes=minutes)
 
 # %% ../nbs/12_sweeps.ipynb #e378d071
 class _Drive:
     """A store, workers, a screen and a limit of time: what a sweep needs besides."""
 
     def __init__(self, store, workers, device, executor, screen, minutes):
-        check_workers(workers=workers)
-        check_device(device)
-        if not isinstance(store, Store):
-            raise TypeError(f"store must be a Store, got {store!r}")
         executor = _executor.get() if executor is None else executor
-        if executor is not None and not isinstance(executor, Executor):
-            raise TypeError(f"executor must be an Executor or None, got {executor!r}")
-        if minutes is not None:
-            check_above(0, minutes=minutes)
+        check_drive(store, workers, device, executor, minutes)
         self.until = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
         self.store, self.workers, self.screen = store, workers, screen
         self.executor, self.given = executor, executor is not None
@@ -771,14 +779,12 @@ class _Drive:
         return time.monotonic() < self.until
 
     def width(self) -> int:
-        if isinstance(self.executor, Workers):
-            return self.executor.workers
-        return self.workers or default_workers()
+        known = isinstance(self.executor, Workers) and self.executor.workers
+        return known or self.workers or default_workers()
 
     def free(self) -> int | None:
-        if self.device == "cpu":
-            return None
-        return self.executor.submit(free_memory, self.device).result()
+        cpu = self.device == "cpu"
+        return None if cpu else self.executor.submit(free_memory, self.device).result()
 
     def missing(self, trials: Sequence[Job]) -> list[Job]:
         stored, asked = self.store.ids(), {trial.id: trial for trial in trials}

@@ -5,8 +5,9 @@ __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'SORTED', 'OWN', 'O
            'TAUGHT', 'Rule', 'Trial', 'changed', 'around_seed', 'check_trial', 'check_watch', 'check_pursued',
            'streams', 'Data', 'draw_data', 'apply_rule', 'pursue_modules', 'starting_projections', 'build', 'spread',
            'distil', 'parameter_count', 'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch',
-           'best_checkpoint', 'as_texts', 'products_in', 'check_place', 'of_the_start', 'run', 'train_networks',
-           'check_alike', 'training_flops', 'rule_flops', 'with_compute', 'estimate_seconds', 'together', 'memory']
+           'best_checkpoint', 'as_texts', 'products_in', 'check_place', 'of_the_start', 'tensors_of', 'run',
+           'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute', 'estimate_seconds',
+           'together', 'memory']
 
 # %% ../nbs/09_trials.ipynb #bc6b61e8
 import hashlib
@@ -93,10 +94,10 @@ DTYPES = {
     "tf32": torch.float32,  # with products on a GPU's tensor cores
 }
 
-# %% ../nbs/09_trials.ipynb #da3bf00b
+# %% ../nbs/09_trials.ipynb #da3bf009
 @dataclass(frozen=True)
-class Trial:
-    """One network on one sine task; out of range raises TypeError or ValueError."""
+class _Settings:
+    """What a trial is made of; out of range raises TypeError or ValueError."""
 
     m: int  # dimension of the input
     k: int  # true modules of the task
@@ -128,6 +129,10 @@ class Trial:
                 object.__setattr__(self, field.name, value.item())
         check_trial(self)
 
+# %% ../nbs/09_trials.ipynb #da3bf007
+class _Named(_Settings):
+    """Settings with an identity."""
+
     @cached_property
     def id(self) -> str:
         """A hash of the protocol and of all parameters that are not the default."""
@@ -145,6 +150,10 @@ class Trial:
             values = vars(self.rule)
             flat |= {long: values[name] for name, (long, _) in OF_RULE.items()}
         return flat
+
+# %% ../nbs/09_trials.ipynb #da3bf00b
+class Trial(_Named):
+    """One network on one sine task; out of range raises TypeError or ValueError."""
 
     def estimate_seconds(self) -> float:
         """Roughly what the trial costs on one core."""
@@ -533,6 +542,13 @@ def of_the_start(U: torch.Tensor | None, data: Data, pursued: list[Pursuit]) -> 
         )
     return results
 
+# %% ../nbs/09_trials.ipynb #536438aa
+def tensors_of(data: Data, dtype: str, device: str) -> dict[str, torch.Tensor]:
+    """What is drawn, on a device."""
+    how = dict(dtype=DTYPES[dtype], device=device)
+    names = ("X", "y", "X_test", "X_held")
+    return {name: torch.as_tensor(getattr(data, name), **how) for name in names}
+
 # %% ../nbs/09_trials.ipynb #536438ab
 def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     """Train trials that differ only in the seed, together; one row a trial.
@@ -552,10 +568,7 @@ def run(trials: Sequence[Trial], device: str = "cpu") -> list[dict]:
     model = build(trials, U).to(device)
     if t.distilled:
         distil(trials, model, data, pursued)
-    sets = {
-        name: torch.as_tensor(getattr(data, name), dtype=DTYPES[t.dtype], device=device)
-        for name in ("X", "y", "X_test", "X_held")
-    }
+    sets = tensors_of(data, t.dtype, device)
     watch = Watch(t, data, model, sets)
     with products_in(t.dtype):
         results = train_networks(trials, model, sets, watch)

@@ -513,7 +513,7 @@ def halfway() -> Progress:
 
 
 def test_lines_say_what_is_done_and_what_runs():
-    first, second = halfway().lines()
+    first, second = sweeps.progress_lines(halfway())
     assert first.startswith("3 done, 1 failed, 4 left, ")
     assert " a second, about 0:00 to go" in first
     assert second == "  now Fake n=7 (4 together)"
