@@ -44,6 +44,7 @@ from modbook.processes import (
     standardise,
     tune_process,
 )
+from .products import one_thread
 from modbook.pursuit import (
     Axis,
     Model,
@@ -562,6 +563,7 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.device = device
 
+    @one_thread()
     def fit(self, X, y):
         """Find modules in (n, m) inputs and (n,) or (n, d) targets."""
         X, y = validate_data(

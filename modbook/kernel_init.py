@@ -16,7 +16,7 @@ import torch
 from scipy.linalg import lapack
 
 from .models import check_sets
-from .products import Product
+from .products import Product, one_thread
 from modbook.theory import (
     check_above,
     check_choice,
@@ -379,6 +379,7 @@ def descend(
 GROUPS = 10  # descended together: their kernels fit the cache
 
 # %% ../nbs/06_kernel_init.ipynb #c4198ee2
+@one_thread()
 def find_projections(
     X: torch.Tensor,  # (R, n, m) inputs
     y: torch.Tensor,  # (R, n, d) targets

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CPU_INFO', 'NEEDED', 'NUMBERS', 'ROW_MAJOR', 'ROWS', 'COLUMNS', 'LARGEST', 'wide_amd', 'openblas', 'load_openblas',
-           'variable', 'declare', 'layout', 'Product', 'prepared', 'kernels']
+           'variable', 'declare', 'layout', 'Product', 'prepared', 'kernels', 'blas_pools', 'one_thread']
 
 # %% ../nbs/00_products.ipynb #6eb647a8
 import ctypes
@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from scipy import linalg  # noqa: F401, whose BLAS is to be among the pools
+from threadpoolctl import ThreadpoolController
 
 # %% ../nbs/00_products.ipynb #32f1c2ac
 CPU_INFO = Path("/proc/cpuinfo")
@@ -137,3 +139,21 @@ def kernels() -> str:
     name = openblas().scipy_openblas_get_corename
     name.restype = ctypes.c_char_p
     return name().decode()
+
+# %% ../nbs/00_products.ipynb #0d1a0002
+@lru_cache
+def blas_pools() -> ThreadpoolController:
+    """The pools of threads of every BLAS that is loaded."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and BLAS compute with one thread meanwhile; a decorator, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with blas_pools().limit(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -25,6 +25,7 @@ from scipy.linalg import blas, lapack
 from torch.nn.functional import softsign
 
 from .models import Modular
+from .products import one_thread
 from modbook.theory import (
     check_above,
     check_arrays,
@@ -1066,6 +1067,7 @@ def subset(rng: np.random.Generator, n: int, most: int) -> np.ndarray | slice:
     return slice(None) if n <= most else np.sort(rng.choice(n, most, replace=False))
 
 # %% ../nbs/07_pursuit.ipynb #9510f319
+@one_thread()
 def pursue(
     X: torch.Tensor,  # (n, m) inputs
     y: torch.Tensor,  # (n, d) targets
@@ -1183,6 +1185,7 @@ def simplify(model: Model, X: torch.Tensor, y: torch.Tensor, quiet: float) -> Mo
     return model
 
 # %% ../nbs/07_pursuit.ipynb #23d8bbb8
+@one_thread()
 def true_model(
     X: torch.Tensor,
     y: torch.Tensor,

@@ -3,10 +3,10 @@
 # %% auto #0
 __all__ = ['ASKED', 'MOST_PIECES', 'ONE_THREAD', 'NO_WORKER', 'ADDRESS', 'EXECUTORS', 'STATES', 'Job', 'Weighed', 'check_jobs',
            'shape', 'group_size', 'cost', 'plan', 'check_device', 'choose_device', 'free_memory', 'Outcome',
-           'one_thread', 'out_of_memory', 'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers',
-           'set_up_worker', 'check_workers', 'Pool', 'check_address', 'Cluster', 'make_executor', 'on_executor',
-           'describe', 'clock', 'pace', 'Screen', 'Log', 'Terminal', 'Notebook', 'make_screen', 'progress_lines',
-           'Progress', 'run_sweep', 'check_drive', 'Searches', 'run_searches']
+           'out_of_memory', 'run_group', 'Workers', 'Here', 'one_thread_each', 'default_workers', 'set_up_worker',
+           'check_workers', 'Pool', 'check_address', 'Cluster', 'make_executor', 'on_executor', 'describe', 'clock',
+           'pace', 'Screen', 'Log', 'Terminal', 'Notebook', 'make_screen', 'progress_lines', 'Progress', 'run_sweep',
+           'check_drive', 'Searches', 'run_searches']
 
 # %% ../nbs/12_sweeps.ipynb #f8e05f60
 import functools
@@ -40,6 +40,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import pandas as pd
 import torch
 
+from .products import one_thread
 from .sample_complexity import SampleSearch
 from .store import Store, provenance
 from .theory import check_above, check_from
@@ -165,17 +166,6 @@ class Outcome(NamedTuple):
 
     rows: list[dict]
     failed: list[tuple[Job, str]]  # trials, and the traceback each ended with
-
-# %% ../nbs/12_sweeps.ipynb #10c32783
-@contextmanager
-def one_thread():
-    """Let torch use one thread of a processor meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 # %% ../nbs/12_sweeps.ipynb #a1a27b0c
 _origin = functools.cache(provenance)

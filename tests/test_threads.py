@@ -1,0 +1,49 @@
+"""What computes in SciPy and in torch by turns takes one thread of each."""
+
+import numpy as np
+import pytest
+import torch
+
+from modbook import estimator, kernel_init, pursuit
+from modbook.estimator import ModularRegressor
+from modbook.kernel_init import learn_projections
+from modbook.products import blas_pools
+from modbook.pursuit import Settings, pursue, true_model
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((60, 2))
+y = np.sin(X[:, :1])
+SOME = torch.as_tensor(X), torch.as_tensor(y)
+
+FITS = {  # where to look, and what comes past there
+    (estimator, "settings_of"): lambda: ModularRegressor(max_starts=100).fit(
+        X, y[:, 0]
+    ),
+    (pursuit, "prepare"): lambda: pursue(*SOME, rng, Settings(most_starts=100)),
+    (pursuit, "widen"): lambda: true_model(*SOME, np.eye(2), rng),
+    (kernel_init, "descend"): lambda: learn_projections(X, y, 2, steps=3),
+}
+
+
+def threads() -> tuple[int, set[int]]:
+    return torch.get_num_threads(), {p["num_threads"] for p in blas_pools().info()}
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with blas_pools().limit(limits=2):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("place", FITS, ids=lambda place: place[1])
+def test_one_thread_of_each(place, two_threads, monkeypatch):
+    real, seen = getattr(*place), []
+    looking = lambda *a, **k: (seen.append(threads()), real(*a, **k))[1]  # noqa: E731
+    monkeypatch.setattr(*place, looking)
+    FITS[place]()
+    assert seen
+    assert all(found == (1, {1}) for found in seen)
+    assert threads() == (2, {2})
