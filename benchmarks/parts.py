@@ -7,8 +7,10 @@ Run it on an idle machine. The notebooks check that both ways agree.
 """
 
 import csv
+import inspect
 import itertools
 import json
+import os
 import shutil
 import statistics
 import time
@@ -31,7 +33,8 @@ from modbook.kernel_init import (
     posv_each,
 )
 from modbook.models import Modular, Monolithic, random_projections
-from modbook.pursuit import factor, gram, inverse_of_lower
+from modbook.products import blas_pools
+from modbook.pursuit import factor, gram, inverse_of_lower, pursue
 from modbook.store import provenance
 from modbook.training import Gradient, train
 
@@ -294,6 +297,27 @@ def pursuit_parts(n: int = 1000, p: int = 320) -> list[Pair]:
     ]
 
 
+def one_thread(n: int = 400) -> Pair:
+    """A fit of the pursuit, and the same with the pools that programs start with."""
+    X = torch.randn(n, 5, dtype=torch.float64)
+    y = (2 * X[:, :1]).sin() + X[:, 1:2] ** 2
+    cores = len(os.sched_getaffinity(0))
+    unlimited = inspect.unwrap(pursue)
+
+    def with_pools():
+        torch.set_num_threads(cores)
+        with blas_pools().limit(limits=cores):
+            unlimited(X, y, np.random.default_rng(0))
+        torch.set_num_threads(1)
+
+    return (
+        f"a fit of the pursuit, n = {n}, with one thread",
+        f"{cores} of torch and {cores} of BLAS",
+        lambda: pursue(X, y, np.random.default_rng(0)),
+        with_pools,
+    )
+
+
 def pairs() -> list[Pair]:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if not compiler:
@@ -315,6 +339,7 @@ def pairs() -> list[Pair]:
         groups(),
         solver(),
         *pursuit_parts(),
+        one_thread(),
     ]
 
 

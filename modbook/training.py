@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .models import Modular, Monolithic, check_sets
-from .products import Product
+from .products import Product, one_thread
 from .theory import check_above, check_counts, check_generators
 
 # %% ../nbs/08_training.ipynb #83a5ab45
@@ -266,6 +266,7 @@ def check_steps(
         raise ValueError(f"batch must be in 1..{n}, got {batch!r}")
 
 # %% ../nbs/08_training.ipynb #849ce41d
+@one_thread()
 def train(
     model: torch.nn.Module,  # of R replicas
     X: torch.Tensor,  # (R, n, m)
