@@ -2,15 +2,15 @@
 
 # %% auto #0
 __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE', 'NOISE', 'WINDOWS', 'AT_ONCE', 'ALIVE', 'basin',
-           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'slope_weights', 'spectrum', 'Priors',
-           'bounds', 'variances', 'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design',
-           'gram', 'moments', 'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model',
-           'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped',
-           'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins', 'Scene', 'scorer', 'distinct', 'likeness',
-           'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings',
-           'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset',
-           'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict', 'leave_one_out',
-           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'slope_weights', 'fall', 'log_spectrum',
+           'spectrum', 'Priors', 'bounds', 'variances', 'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks',
+           'Moments', 'design', 'gram', 'moments', 'Posterior', 'factor', 'posterior', 'inverse_of_lower',
+           'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian', 'normal_equations',
+           'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins', 'Scene', 'scorer',
+           'distinct', 'likeness', 'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some',
+           'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen',
+           'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
+           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -132,22 +132,34 @@ def slope_weights(axis: Axis, weights: torch.Tensor) -> torch.Tensor:
     return torch.cat([omega * of_sines, -omega * of_cosines], -2)
 
 # %% ../nbs/07_pursuit.ipynb #d2e80cff
-def spectrum(
+def fall(
     omega: torch.Tensor, width: torch.Tensor, tail: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log variances (k, 2 D), each summing to one, and slopes; (k,) logs."""
+    """Logs (k, D) of the right-hand side, its fraction t, and nu; (k,) logs."""
     nu = tail.exp()[:, None]
     t = omega.square() * ((-2 * width).exp()[:, None] / nu)
-    raw = -(nu + 1) / 2 * torch.log1p(t)
+    return -(nu + 1) / 2 * torch.log1p(t), t, nu
+
+
+def log_spectrum(raw: torch.Tensor) -> torch.Tensor:
+    """(k, D) -> (k, D): half of it for cosines and half for sines, in sum one."""
+    return raw.log_softmax(1) - math.log(2)
+
+
+def spectrum(
+    omega: torch.Tensor, width: torch.Tensor, tail: torch.Tensor
+) -> torch.Tensor:
+    """(3, k, 2 D): log variances, each summing to one, and their slopes; (k,) logs."""
+    raw, t, nu = fall(omega, width, tail)
     by_width = (nu + 1) * t / (1 + t)
     by_tail = raw * nu / (nu + 1) + by_width / 2
     share = raw.softmax(1)
     parts = (
-        raw.log_softmax(1) - math.log(2),
+        log_spectrum(raw),
         by_width - (share * by_width).sum(1, keepdim=True),
         by_tail - (share * by_tail).sum(1, keepdim=True),
     )
-    return tuple(torch.cat([part, part], 1) for part in parts)
+    return torch.stack(parts).repeat(1, 1, 2)
 
 # %% ../nbs/07_pursuit.ipynb #5fdf20e3
 @dataclass(frozen=True)
@@ -210,10 +222,9 @@ def variances(
     """Log variances (p,) of the weights; (2, k, 2 D), how width and tail move them."""
     three = np.stack([priors.width, priors.tail, priors.size])
     width, tail, size = torch.as_tensor(three, device=like.device)
-    of_width, *slopes = spectrum(axis.omega(like), width, tail)
-    shared = of_width.new_tensor([0.0] + [priors.linear] * r)
-    logs = torch.cat([shared, (of_width + size[:, None]).flatten()])
-    return logs, torch.stack(slopes)
+    parts = spectrum(axis.omega(like), width, tail)
+    shared = parts.new_tensor([0.0] + [priors.linear] * r)
+    return torch.cat([shared, (parts[0] + size[:, None]).flatten()]), parts[1:]
 
 
 def by_priors(
@@ -340,7 +351,8 @@ def posterior(data: Moments, logs: torch.Tensor, noise: float) -> Posterior:
     """Solve for the weights; a matrix that cannot be factorised has L = inf."""
     active = (data.G.diagonal() * logs.exp() > IDLE * noise).nonzero()[:, 0]
     root = (logs[active] / 2).exp()
-    G = data.G[active].T[active]  # symmetric: rows are faster
+    whole = len(active) == len(data.G)
+    G = data.G.clone() if whole else data.G[active].T[active]  # rows are faster
     A = G.mul_(root[:, None]).mul_(root)
     A.diagonal().add_(noise)
     chol, done = factor(A)
@@ -617,15 +629,15 @@ class Products:
         apart, sine = d - d[:, None], sine.long()
         turn = sine - sine[:, None]  # not 0 for a cosine and a sine
         own = turn.abs() * (2 * D + 1)  # then the sums of sines count
-        self.near, self.far = apart.abs() + own, d + d[:, None] + own
-        sign = torch.where(turn == 0, 1, (apart * turn).sign())
-        self.near_sign, self.far_sign = sign / 2, (0.5 - sine * sine[:, None])
+        less = self.double.shape[1]  # beyond it are their negatives
+        self.near = apart.abs() + own + less * (apart * turn < 0)
+        self.far = d + d[:, None] + own + less * sine * sine[:, None]
 
     def __call__(self, sums: torch.Tensor) -> torch.Tensor:
         """(c, BINS) -> (c, 1 + 2 D, 1 + 2 D)."""
-        total = sums @ self.double
-        near, far = total[:, self.near], total[:, self.far]
-        return near.mul_(self.near_sign).add_(far.mul_(self.far_sign))
+        half = (sums @ self.double).div_(2)
+        signed = torch.cat([half, -half], 1)
+        return signed[:, self.near].add_(signed[:, self.far])
 
 # %% ../nbs/07_pursuit.ipynb #942e565c
 class Bins:
@@ -640,8 +652,9 @@ class Bins:
     def roots(self, width: torch.Tensor) -> torch.Tensor:
         """(c, 1 + 2 D) deviations of the weights of modules of (c,) widths."""
         tail = torch.full_like(width, TAIL)
-        logs, _, _ = spectrum(self.axis.omega(width), width.log(), tail)
-        return torch.cat([torch.ones_like(logs[:, :1]), (logs / 2).exp()], 1)
+        raw, *_ = fall(self.axis.omega(width), width.log(), tail)
+        root = (log_spectrum(raw) / 2).exp()
+        return torch.cat([torch.ones_like(root[:, :1]), root, root], 1)
 
 # %% ../nbs/07_pursuit.ipynb #1433e0e6
 @dataclass(frozen=True)
@@ -660,6 +673,12 @@ class Scene:
         weight = torch.exp(-squares / 2)
         weight = weight * (weight.sum() / weight.square().sum())
         return Scene(model.kind, Bins(model.axis, X), X, y - mean(model, X), weight)
+
+    @cached_property
+    def weighted(self) -> torch.Tensor:
+        """(n, 1 + d) weights, and what is left times them."""
+        w = self.weight[:, None]
+        return torch.cat([w, self.left * w], 1)
 
     @cached_property
     def total(self) -> float:
@@ -698,20 +717,20 @@ def scorer(scene: Scene, average: torch.Tensor, width: float) -> torch.Tensor:
 
 def distinct(kind: str, V: torch.Tensor, most: int, alike: float = 0.9) -> list[int]:
     """The first `most` of (c, r) directions that are unlike all before them."""
-    kept = []
+    kept, near = [], likeness(kind, V).tolist()
     for i in range(len(V)):
         if len(kept) == most:
             break
-        if all(likeness(kind, V[i], V[j]) < alike for j in kept):
+        if all(near[i][j] < alike for j in kept):
             kept.append(i)
     return kept
 
 
-def likeness(kind: str, u: torch.Tensor, v: torch.Tensor) -> float:
-    """One for the same module, less for others."""
+def likeness(kind: str, V: torch.Tensor) -> torch.Tensor:
+    """(c, r) -> (c, c): one for the same module, less for others."""
     if kind == "linear":
-        return abs((u @ v).item())
-    return 1 - (u - v).square().sum().item() / 2
+        return (V @ V.T).abs()
+    return 1 - torch.cdist(V, V).square() / 2
 
 # %% ../nbs/07_pursuit.ipynb #3a5e88d3
 def scan(
@@ -721,7 +740,7 @@ def scan(
     index = scene.index(scene.draw(rng, 64))
     average = bin_sums(index, scene.weight[:, None])[..., 0].mean(0)
     matrices = [scorer(scene, average, width) for width in WINDOWS]
-    values = scene.left * scene.weight[:, None]
+    values = scene.weighted[:, 1:]
     size = max(8, min(starts, 200_000 // len(scene.X)))
     tops = [
         (scene.X.new_zeros(0), scene.X.new_zeros(0, scene.X.shape[1])) for _ in WINDOWS
@@ -747,13 +766,12 @@ class Alone:
     """A module each along (c, r) directions, with (c,) widths, on what is left."""
 
     def __init__(self, scene: Scene, V: torch.Tensor, width: torch.Tensor):
-        bins, w = scene.bins, scene.weight
+        bins = scene.bins
         self.scene, self.V, self.z = scene, V, see(scene.kind, V, scene.X)  # (c, n)
         self.s = bins.axis.squash(self.z)
         index = bin_index(bins.axis, self.s)
-        self.at = index % BINS
-        values = torch.cat([w[:, None], scene.left * w[:, None]], 1)
-        sums = bin_sums(index, values)  # (c, BINS, 1 + d)
+        self.at = index - index[:, :1] // BINS * BINS
+        sums = bin_sums(index, scene.weighted)  # (c, BINS, 1 + d)
         self.root = bins.roots(width)[..., None]  # (c, p, 1)
         A = bins.products(sums[..., 0]).mul_(self.root).mul_(self.root.mT)
         A.diagonal(dim1=1, dim2=2).add_(NOISE)

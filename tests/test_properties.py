@@ -678,8 +678,9 @@ exempt(
     add basin bin_index bin_sums binned block bounds build by_priors cap centres
     check_data chunks climbs damped design distinct equations evidence_slopes factor
     finish gram grow hand_out importance inverse_of_lower jacobian keep keep_some
-    leave_one_out lessons likeness mean module_axis module_function moments
-    normal_equations places posterior predict prepare price prune refine rounds run
+    fall leave_one_out lessons likeness log_spectrum mean module_axis module_function
+    moments normal_equations places posterior predict prepare price prune refine
+    rounds run
     scan scorer see settle simplify slope_weights solve spectrum subset tangent
     teach tune uphill variances waves whiten widen""",
 )
