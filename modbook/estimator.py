@@ -507,44 +507,9 @@ def most_modules(n_modules: int | str, n: int, m: int) -> int:
         )
     return int(min(n_modules, carried))
 
-# %% ../nbs/20_estimator.ipynb #0f73406e
-class ModularRegressor(RegressorMixin, BaseEstimator):
-    """A sum of functions, each of one projection of the inputs, found by pursuit.
-
-    It takes
-
-    - `n_modules`, "auto" or a number: the most modules sought. The evidence decides
-      how many are kept; "auto" lets it go as far as a quarter of what the samples
-      could determine, and no further than three times the number of features (at
-      least 8, at most 32);
-    - `kind`, "linear" or "distance": whether a module sees a projection of the
-      inputs or a distance to a point;
-    - `fallback`: whether other functions of the modules, functions of planes that they
-      lie in, a Gaussian process of all inputs and boosted trees are cross-validated
-      against what was found, where that leaves over 0.2 % of the variance unexplained;
-    - `max_starts`, a number or None: random directions of the last scan, before the
-      search is given up; None: by the number of features, at most 300,000. Fewer
-      are faster, and may miss modules;
-    - `random_state`, a number, a RandomState or None: where random directions come
-      from; a number gives the same answer every time;
-    - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
-
-    After `fit` it has
-
-    - `n_modules_`: the modules found;
-    - `directions_`: their unit directions (or centres), a row each;
-    - `functions_`: each module's function of its projection, a callable, as what
-      predicts has it (the pursuit, where "planes", "smooth" or "trees" do);
-      `return_std=True` adds its deviation;
-    - `planes_`: where "planes" predict, each plane's function of one to three
-      coordinates, a callable with `directions` (b, m) and `project`; else empty;
-    - `noise_`: the standard deviation of what no module explains, in units of y;
-    - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
-    - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
-      the same directions, and differ in how they go on beyond the data; "planes" has
-      one function for all directions in a plane; "smooth" and "trees" have none.
-      `cv_errors_`: the cross-validated errors, if it was chosen.
-    """
+# %% ../nbs/20_estimator.ipynb #0f73406a
+class _Asked(RegressorMixin, BaseEstimator):
+    """What is asked for; as scikit-learn wants it, nothing is checked here."""
 
     def __init__(
         self,
@@ -563,32 +528,39 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.device = device
 
-    @one_thread()
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+# %% ../nbs/20_estimator.ipynb #0f73406c
+class _Fitting(_Asked):
+    """From data to what predicts."""
+
     def fit(self, X, y):
         """Find modules in (n, m) inputs and (n,) or (n, d) targets."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            multi_output=True,
-            y_numeric=True,
-            dtype=np.float64,
-            ensure_min_samples=2,
-        )
+        asked = dict(multi_output=True, y_numeric=True, ensure_min_samples=2)
+        X, y = validate_data(self, X, y, dtype=np.float64, **asked)
         settings, device = settings_of(self, *X.shape), choose_device(self.device)
         self._flat = y.ndim == 1
         y = y.reshape(len(y), -1).astype(np.float64)
         warn_about(X, y)
-        rng = np.random.default_rng(
-            check_random_state(self.random_state).randint(2**31)
-        )
+        seed = check_random_state(self.random_state).randint(2**31)
+        with one_thread():
+            self._seek(X, y, np.random.default_rng(seed), settings, device)
+        return self
+
+    def _seek(self, X, y, rng, settings, device) -> None:
         modules = fit_modules(X, y, rng, settings, device)
         describe(self, modules)
         if self.fallback and len(X) >= FEWEST and left_over(modules, X, y) > LEFT_OVER:
             few = for_folds(settings, modules.found)
             errors = cross_validate(X, y, rng, few, device)
             describe(self, modules, *choose_form(modules, errors, X, y, rng))
-        return self
+
+# %% ../nbs/20_estimator.ipynb #0f73406f
+class _Answering(_Fitting):
+    """What a fitted one can be asked."""
 
     def predict(self, X, return_std=False):
         """Predictions at (n, m) inputs; return_std: deviations of observations too."""
@@ -621,10 +593,44 @@ class ModularRegressor(RegressorMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "form_")
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+# %% ../nbs/20_estimator.ipynb #0f73406e
+class ModularRegressor(_Answering):
+    """A sum of functions, each of one projection of the inputs, found by pursuit.
+
+    It takes
+
+    - `n_modules`, "auto" or a number: the most modules sought. The evidence decides how
+      many are kept; "auto" lets it go as far as a quarter of what the samples could
+      determine, and no further than three times the number of features (at least 8, at
+      most 32);
+    - `kind`, "linear" or "distance": whether a module sees a projection of the inputs
+      or a distance to a point;
+    - `fallback`: whether other functions of the modules, functions of planes that they
+      lie in, a Gaussian process of all inputs and boosted trees are cross-validated
+      against what was found, where that leaves over 0.2 % of the variance unexplained;
+    - `max_starts`, a number or None: random directions of the last scan, before the
+      search is given up; None: by the number of features, at most 300,000. Fewer are
+      faster, and may miss modules;
+    - `random_state`, a number, a RandomState or None: where random directions come
+      from; a number gives the same answer every time;
+    - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
+
+    After `fit`, which takes one thread, it has
+
+    - `n_modules_`: the modules found;
+    - `directions_`: their unit directions (or centres), a row each;
+    - `functions_`: each module's function of its projection, a callable, as what
+      predicts has it (the pursuit, where "planes", "smooth" or "trees" do);
+      `return_std=True` adds its deviation;
+    - `planes_`: where "planes" predict, each plane's function of one to three
+      coordinates, a callable with `directions` (b, m) and `project`; else empty;
+    - `noise_`: the deviation of what no module explains, in units of y;
+    - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
+    - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
+      the same directions and differ beyond the data; "planes" has one function for all
+      directions in a plane; "smooth" and "trees" have none. `cv_errors_`: the
+      cross-validated errors, if it was chosen.
+    """
 
 # %% ../nbs/20_estimator.ipynb #0f734071
 def settings_of(estimator: ModularRegressor, n: int, m: int) -> Settings:
@@ -660,18 +666,18 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
     if len(constant):
         warnings.warn(
             f"columns {constant.tolist()} of X are constant and not used: drop them.",
-            stacklevel=3,
+            stacklevel=4,
         )
     varying = np.delete(X, constant, axis=1)
     if varying.shape[1] != np.unique(varying, axis=1).shape[1]:
         warnings.warn(
             "some columns of X are the same: their weights in a direction cannot be "
             "told apart; drop one of each pair.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if (np.ptp(y, axis=0) == 0).any():
         warnings.warn(
-            "y is constant, and so is the prediction: check the target.", stacklevel=3
+            "y is constant, and so is the prediction: check the target.", stacklevel=4
         )
 
 # %% ../nbs/20_estimator.ipynb #0eda5b9d

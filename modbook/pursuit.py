@@ -2,15 +2,16 @@
 
 # %% auto #0
 __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE', 'NOISE', 'WINDOWS', 'AT_ONCE', 'ALIVE', 'basin',
-           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'slope_weights', 'fall', 'log_spectrum',
-           'spectrum', 'Priors', 'bounds', 'variances', 'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks',
-           'Moments', 'design', 'gram', 'moments', 'Posterior', 'factor', 'posterior', 'inverse_of_lower',
-           'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian', 'normal_equations',
-           'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins', 'Scene', 'scorer',
-           'distinct', 'likeness', 'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some',
-           'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance', 'stretch', 'offer', 'prune', 'widen',
-           'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish', 'simplify', 'true_model', 'predict',
-           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves', 'slope_weights', 'log_density',
+           'log_spectrum', 'spectrum', 'Priors', 'bounds', 'variances', 'by_priors', 'block', 'see', 'tangent',
+           'settle', 'chunks', 'Moments', 'design', 'gram', 'moments', 'Posterior', 'factor', 'posterior',
+           'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean', 'jacobian',
+           'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins',
+           'central_weights', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'equations', 'uphill',
+           'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance',
+           'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish',
+           'simplify', 'true_model', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -132,10 +133,10 @@ def slope_weights(axis: Axis, weights: torch.Tensor) -> torch.Tensor:
     return torch.cat([omega * of_sines, -omega * of_cosines], -2)
 
 # %% ../nbs/07_pursuit.ipynb #d2e80cff
-def fall(
+def log_density(
     omega: torch.Tensor, width: torch.Tensor, tail: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logs (k, D) of the right-hand side, its fraction t, and nu; (k,) logs."""
+    """Logs (k, D) of the spectrum, up to a constant; its fraction t, and nu."""
     nu = tail.exp()[:, None]
     t = omega.square() * ((-2 * width).exp()[:, None] / nu)
     return -(nu + 1) / 2 * torch.log1p(t), t, nu
@@ -150,7 +151,7 @@ def spectrum(
     omega: torch.Tensor, width: torch.Tensor, tail: torch.Tensor
 ) -> torch.Tensor:
     """(3, k, 2 D): log variances, each summing to one, and their slopes; (k,) logs."""
-    raw, t, nu = fall(omega, width, tail)
+    raw, t, nu = log_density(omega, width, tail)
     by_width = (nu + 1) * t / (1 + t)
     by_tail = raw * nu / (nu + 1) + by_width / 2
     share = raw.softmax(1)
@@ -351,8 +352,8 @@ def posterior(data: Moments, logs: torch.Tensor, noise: float) -> Posterior:
     """Solve for the weights; a matrix that cannot be factorised has L = inf."""
     active = (data.G.diagonal() * logs.exp() > IDLE * noise).nonzero()[:, 0]
     root = (logs[active] / 2).exp()
-    whole = len(active) == len(data.G)
-    G = data.G.clone() if whole else data.G[active].T[active]  # rows are faster
+    whole = len(active) == len(data.G)  # then a plain copy is faster, else by rows
+    G = data.G.clone() if whole else data.G[active].T[active]
     A = G.mul_(root[:, None]).mul_(root)
     A.diagonal().add_(noise)
     chol, done = factor(A)
@@ -652,9 +653,15 @@ class Bins:
     def roots(self, width: torch.Tensor) -> torch.Tensor:
         """(c, 1 + 2 D) deviations of the weights of modules of (c,) widths."""
         tail = torch.full_like(width, TAIL)
-        raw, *_ = fall(self.axis.omega(width), width.log(), tail)
+        raw, *_ = log_density(self.axis.omega(width), width.log(), tail)
         root = (log_spectrum(raw) / 2).exp()
         return torch.cat([torch.ones_like(root[:, :1]), root, root], 1)
+
+# %% ../nbs/07_pursuit.ipynb #1433e0e5
+def central_weights(X: torch.Tensor) -> torch.Tensor:
+    """(n, r) -> (n,), less for points far out; in sum their effective number."""
+    weight = torch.exp(-X.square().sum(1) / 2)
+    return weight * (weight.sum() / weight.square().sum())
 
 # %% ../nbs/07_pursuit.ipynb #1433e0e6
 @dataclass(frozen=True)
@@ -669,10 +676,9 @@ class Scene:
 
     @staticmethod
     def of(model: Model, X: torch.Tensor, y: torch.Tensor, central: bool) -> "Scene":
-        squares = X.square().sum(1) if central else X.new_zeros(len(X))
-        weight = torch.exp(-squares / 2)
-        weight = weight * (weight.sum() / weight.square().sum())
-        return Scene(model.kind, Bins(model.axis, X), X, y - mean(model, X), weight)
+        weight = central_weights(X) if central else X.new_ones(len(X))
+        left = y - mean(model, X)
+        return Scene(model.kind, Bins(model.axis, X), X, left, weight)
 
     @cached_property
     def weighted(self) -> torch.Tensor:
@@ -770,7 +776,7 @@ class Alone:
         self.scene, self.V, self.z = scene, V, see(scene.kind, V, scene.X)  # (c, n)
         self.s = bins.axis.squash(self.z)
         index = bin_index(bins.axis, self.s)
-        self.at = index - index[:, :1] // BINS * BINS
+        self.at = index - index[:, :1] // BINS * BINS  # without the rows' ranges
         sums = bin_sums(index, scene.weighted)  # (c, BINS, 1 + d)
         self.root = bins.roots(width)[..., None]  # (c, p, 1)
         A = bins.products(sums[..., 0]).mul_(self.root).mul_(self.root.mT)

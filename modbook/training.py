@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'COLUMNS', 'COLUMN_FLOATS', 'WARM_UP', 'Packed', 'views', 'Buffers', 'Chunk',
            'in_pieces', 'sample_chunks', 'predict', 'projection_slopes', 'Gradient', 'minibatch', 'Trained', 'captured',
-           'check_model', 'check_steps', 'train']
+           'check_model', 'check_steps', 'adam_step', 'train']
 
 # %% ../nbs/08_training.ipynb #ead0b84d
 import math
@@ -265,6 +265,29 @@ def check_steps(
     if batch is not None and batch > n:
         raise ValueError(f"batch must be in 1..{n}, got {batch!r}")
 
+# %% ../nbs/08_training.ipynb #849ce41c
+def adam_step(
+    model: torch.nn.Module,
+    X: torch.Tensor,
+    y: torch.Tensor,
+    learning_rate: float,
+    batch: int | None,
+    rngs: Sequence[np.random.Generator] | None,
+) -> Callable[[], None]:
+    """What takes a step of Adam with all replicas at each call."""
+    gradient = Gradient(model, batch or X.shape[1])
+    columns = gradient.arrange(X, y)
+    adam = torch.optim.Adam(
+        [gradient.vector], lr=learning_rate, fused=True, capturable=X.is_cuda
+    )
+
+    @torch.no_grad()
+    def step():
+        gradient(*columns if batch is None else minibatch(*columns, batch, rngs))
+        adam.step()
+
+    return step
+
 # %% ../nbs/08_training.ipynb #849ce41d
 @one_thread()
 def train(
@@ -280,26 +303,15 @@ def train(
 ) -> Trained:
     """Train all replicas of `model` in place with Adam on the mean squared error.
 
-    ValueError or TypeError if shapes do not fit, data are not finite, or a setting is
-    out of range, before anything is computed.
+    On a CPU by one thread. ValueError or TypeError if shapes do not fit, data are not
+    finite, or a setting is out of range, before anything is computed.
     """
     check_model(model, X, y)
     check_steps(iterations, learning_rate, batch, rngs, X.shape[1])
     start = time.perf_counter()
-    gradient = Gradient(model, batch or X.shape[1])
-    columns = gradient.arrange(X, y)
-    on_gpu = X.device.type == "cuda"
-    adam = torch.optim.Adam(
-        [gradient.vector], lr=learning_rate, fused=True, capturable=on_gpu
-    )
-
-    @torch.no_grad()
-    def step():
-        gradient(*columns if batch is None else minibatch(*columns, batch, rngs))
-        adam.step()
-
+    step = adam_step(model, X, y, learning_rate, batch, rngs)
     for number in range(iterations):
-        if number == WARM_UP and on_gpu and batch is None:
+        if number == WARM_UP and X.is_cuda and batch is None:
             step = captured(step)
         step()
         if on_step is not None:

@@ -23,6 +23,7 @@ from modbook.estimator import (
     load,
 )
 from modbook.planes import Fit
+from modbook.products import one_thread
 from modbook.pursuit import Settings
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
@@ -31,11 +32,9 @@ CHECKS = 53
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def with_one_thread():
+    with one_thread():
+        yield
 
 
 def light(**settings) -> ModularRegressor:
@@ -71,6 +70,16 @@ def test_all_of_scikit_learns_checks(estimator):
     assert not wrong
     assert len(results) == CHECKS
     assert Counter(one["status"] for one in results)["passed"] >= CHECKS - 1
+
+
+def test_warnings_name_the_line_that_called_fit():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 4))
+    X[:, 2], X[:, 3] = 1, X[:, 0]  # constant, and there twice
+    with pytest.warns() as told:
+        light(n_modules=30).fit(X, np.zeros(40))
+    assert len(told) == 4
+    assert {warning.filename for warning in told} == {__file__}
 
 
 def test_pandas_names_reach_the_picture():

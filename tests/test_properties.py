@@ -478,7 +478,7 @@ exempt(
     "training",
     INSIDE,
     "Packed views relu_backward Buffers Chunk Gradient sample_chunks predict minibatch "
-    "captured check_model check_steps projection_slopes",
+    "adam_step captured check_model check_steps projection_slopes",
 )
 exempt("trials", RECORD, "Data")
 exempt(
@@ -675,12 +675,12 @@ exempt(
     "pursuit",
     INSIDE,
     """
-    add basin bin_index bin_sums binned block bounds build by_priors cap centres
-    check_data chunks climbs damped design distinct equations evidence_slopes factor
-    finish gram grow hand_out importance inverse_of_lower jacobian keep keep_some
-    fall leave_one_out lessons likeness log_spectrum mean module_axis module_function
-    moments normal_equations places posterior predict prepare price prune refine
-    rounds run
+    add basin bin_index bin_sums binned block bounds build by_priors cap
+    central_weights centres check_data chunks climbs damped design distinct
+    equations evidence_slopes factor finish gram grow hand_out importance
+    inverse_of_lower jacobian keep keep_some leave_one_out lessons likeness
+    log_density log_spectrum mean module_axis module_function moments
+    normal_equations places posterior predict prepare price prune refine rounds run
     scan scorer see settle simplify slope_weights solve spectrum subset tangent
     teach tune uphill variances waves whiten widen""",
 )

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from modbook import estimator, kernel_init, pursuit
+from modbook import estimator, kernel_init, pursuit, training, trials
 from modbook.estimator import ModularRegressor
 from modbook.kernel_init import learn_projections
+from modbook.models import Monolithic
 from modbook.products import blas_pools
 from modbook.pursuit import Settings, pursue, true_model
+from modbook.sweeps import run_group
+from modbook.training import train
+from modbook.trials import Trial
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 2))
@@ -16,12 +20,14 @@ y = np.sin(X[:, :1])
 SOME = torch.as_tensor(X), torch.as_tensor(y)
 
 FITS = {  # where to look, and what comes past there
-    (estimator, "settings_of"): lambda: ModularRegressor(max_starts=100).fit(
-        X, y[:, 0]
-    ),
+    (estimator, "left_over"): lambda: ModularRegressor(max_starts=99).fit(X, y[:, 0]),
     (pursuit, "prepare"): lambda: pursue(*SOME, rng, Settings(most_starts=100)),
     (pursuit, "widen"): lambda: true_model(*SOME, np.eye(2), rng),
     (kernel_init, "descend"): lambda: learn_projections(X, y, 2, steps=3),
+    (training, "adam_step"): lambda: train(
+        Monolithic([rng], 2, 4, 3, dtype=torch.float64), SOME[0][None], SOME[1][None], 2
+    ),
+    (trials, "draw_data"): lambda: run_group([Trial(2, 2, 50, 0, iterations=2)]),
 }
 
 
