@@ -7,8 +7,8 @@ For every method at k = 4 and 6: samples a second of training (the rule apart), 
 the same network written plainly in torch with a DataLoader over inputs written out,
 their ratio (above 1: ours is faster), and the share of a step that goes into gathering
 its images. Random pixels: speed does not depend on what they show. With a GPU it runs
-there. Of all methods, the table goes to `results/speed/images.csv`, with the share of
-the measured matrix-product rate that training reaches.
+there. Of all methods, the table goes to `results/speed/images.csv` (`images_gpu.csv`),
+with the share of the measured matrix-product rate that training reaches.
 """
 
 import argparse
@@ -163,10 +163,11 @@ def measure(method, k, scale, steps, repeats, device, plainly) -> dict:
     return line | dict(gflops=work * trial.n / ours / 1e9)
 
 
-def record(lines: list[dict], scale: str) -> None:
+def record(lines: list[dict], scale: str, device: str) -> None:
     """Write the lines of a scale, in place of what was there for it."""
-    path = results_folder() / "speed" / "images.csv"
-    table = pd.DataFrame([dict(scale=scale) | line | provenance() for line in lines])
+    name = "images.csv" if device == "cpu" else "images_gpu.csv"
+    path, about = results_folder() / "speed" / name, provenance(device)
+    table = pd.DataFrame([dict(scale=scale) | line | about for line in lines])
     if path.exists():
         old = pd.read_csv(path)
         table = pd.concat([old[old.scale != scale], table])
@@ -210,7 +211,7 @@ def main() -> None:
             )
             print(f"k = {k}, {method}: {'; '.join(items)}", flush=True)
     if options.methods == ",".join(METHODS):
-        record(lines, "paper" if options.paper else "laptop")
+        record(lines, "paper" if options.paper else "laptop", device)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
     python benchmarks/training.py                # the table, printed and recorded
     python benchmarks/training.py --jax PYTHON   # with JAX from another environment
+    python benchmarks/training.py --gpu          # the same contenders on a GPU
 
 Every contender trains networks of one shape with full-batch Adam in float32. Each is
 measured twice, as one process with a thread a core and as one process a core, and the
-better way counts. Run it on an idle machine. JAX and optax are installed for the
-benchmark alone, into an environment under _build/.
+better way counts. On a GPU there is one process, TF32 is off, and all contenders that
+train many networks train the same number. Run it on an idle machine. JAX and optax are
+installed for the benchmark alone, into an environment under _build/.
 """
 
 import argparse
@@ -117,6 +119,7 @@ def jax(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
     import optax
     from jax import numpy as jnp
 
+    jax.config.update("jax_default_matmul_precision", "highest")  # on a GPU: not TF32
     keys = jax.random.split(jax.random.key(0), 2 * layers)
     shapes = itertools.pairwise(sizes(width, layers))
     parameters = [
@@ -157,21 +160,47 @@ def modbook(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
     from modbook.training import train
 
     rngs = [np.random.default_rng(r) for r in range(R)]
-    model = Monolithic(rngs, M, width, layers)
     X, y = torch.randn(R, n, M), torch.randn(R, n, 1)
+    model = Monolithic(rngs, M, width, layers).to(X.device)
+    if X.is_cuda:
+        return replays(model, X, y)
     return lambda k: train(model, X, y, k)
 
 
-def milliseconds(steps: Callable[[int], None], R: int, least: float = 0.25) -> float:
+def replays(model, X, y) -> Callable[[int], None]:
+    """The steps of `train` on a GPU, without what it does once."""
+    from modbook.training import WARM_UP, adam_step, captured
+
+    step = adam_step(model, X, y, 0.01, None, None)
+    for _ in range(WARM_UP):
+        step()
+    step = captured(step)
+
+    def steps(k):
+        for _ in range(k):
+            step()
+
+    return steps
+
+
+def milliseconds(
+    steps: Callable[[int], None],
+    R: int,
+    least: float = 0.25,
+    wait: Callable[[], None] = lambda: None,
+) -> float:
     """Median milliseconds a network and step, of runs that take `least` seconds."""
     steps(1)
+    wait()
     start = time.perf_counter()
     steps(3)
+    wait()
     k = max(3, round(least * 3 / (time.perf_counter() - start)))
     times = []
     for _ in range(5):
         start = time.perf_counter()
         steps(k)
+        wait()
         times.append((time.perf_counter() - start) / k / R)
     return 1e3 * statistics.median(times)
 
@@ -188,6 +217,89 @@ def measure(name: str, shape: tuple[int, int, int], core: int | None) -> None:
     times = {R: milliseconds(globals()[name](*shape, R), R) for R in tried}
     best = min(times, key=times.get)
     print(json.dumps([times[best], best]))
+
+
+# On a GPU
+
+
+def replicas_on_gpu(n: int, width: int) -> int:
+    """Networks at once: the most of a few numbers for which memory is large enough."""
+    return max(R for R in (128, 1024, 8192) if R == 128 or R * n * width <= 2**27.5)
+
+
+def bytes_moved(n: int, width: int, layers: int) -> int:
+    """Bytes of a step's activations, each read and written as often as our step does.
+
+    A hidden layer of a network: products write H, read it for the next layer and for
+    the slope, write D, read it twice; ReLU reads and writes H; its slope reads H and D
+    and writes D. Weights and inputs are left out.
+    """
+    return 11 * (layers - 1) * 4 * n * width
+
+
+def gpu_rate() -> tuple[float, float]:
+    """Operations a second of large float32 products, and bytes a second of a copy."""
+    import torch
+
+    A = torch.randn(8192, 8192, device="cuda")
+    out, long = torch.empty_like(A), torch.randn(2**29, device="cuda")
+    to = torch.empty_like(long)
+
+    def waited(call):
+        call()
+        torch.cuda.synchronize()
+
+    products = median_seconds(lambda: waited(lambda: torch.mm(A, A, out=out)))
+    copies = median_seconds(lambda: waited(lambda: to.copy_(long)))
+    return 2 * 8192**3 / products, 8 * 2**29 / copies
+
+
+def measure_on_gpu(name: str) -> None:
+    """In a process of its own: print the time at every shape, and R."""
+    import torch
+
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    torch.set_num_threads(1)
+    torch.set_default_device("cuda")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for shape in SHAPES:
+        R = 1 if name == "plain" else replicas_on_gpu(*shape[:2])
+        try:
+            steps = globals()[name](*shape, R)
+            found = milliseconds(steps, R, wait=torch.cuda.synchronize)
+        except Exception as error:
+            print(f"{name} {shape}: {error!r:.200}", file=sys.stderr)
+            found = None
+        print(json.dumps([found, R]), flush=True)
+        steps = None
+        torch.cuda.empty_cache()
+
+
+def on_gpu() -> None:
+    """The table on a GPU, printed and recorded."""
+    rate, bandwidth = gpu_rate()
+    print(f"{rate / 1e12:.1f} TFLOP/s, copies {bandwidth / 1e12:.2f} TB/s", flush=True)
+    lines, plain_ms = [], {}
+    for name in CONTENDERS:
+        code = [sys.executable, __file__, "--measure-gpu", name]
+        done = subprocess.run(code, stdout=subprocess.PIPE, text=True)
+        for shape, line in zip(SHAPES, done.stdout.splitlines(), strict=False):
+            ms, R = json.loads(line)
+            if ms is None:
+                continue
+            plain_ms.setdefault(shape, ms)
+            row = dict(zip(("n", "width", "layers"), shape, strict=True), name=name)
+            row |= dict(R=R, ms=ms, faster=plain_ms[shape] / ms)
+            row["share"] = operations(*shape) / ms * 1e3 / rate
+            row["bandwidth"] = bytes_moved(*shape) / ms * 1e3 / bandwidth
+            lines.append(row)
+            print(
+                f"n={shape[0]:6} width={shape[1]:3} layers={shape[2]}  "
+                f"{CONTENDERS[name]:32} {1e3 * ms:9.3f} us {row['faster']:9.1f} x "
+                f"{row['share']:6.1%} of products {row['bandwidth']:6.1%} of copies",
+                flush=True,
+            )
+    record(lines, rate, "training_gpu", device="cuda", tbytes=bandwidth / 1e12)
 
 
 def run(python: str, name: str, shape: tuple, cores: list[int | None]) -> tuple:
@@ -254,8 +366,13 @@ def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jax", metavar="PYTHON", help="an environment with JAX")
+    parser.add_argument("--gpu", action="store_true", help="on a GPU")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--measure-gpu", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.measure_gpu or given.gpu:
+        measure_on_gpu(given.measure_gpu) if given.measure_gpu else on_gpu()
+        return
     if given.measure:
         name, n, width, layers, *core = given.measure
         measure(name, (int(n), int(width), int(layers)), int(*core) if core else None)
@@ -284,20 +401,23 @@ def main() -> None:
     record(lines, rate)
 
 
-def record(lines: list[dict], rate: float) -> None:
+def record(lines: list[dict], rate: float, name="training", device="cpu", **about):
     from modbook.store import provenance
 
     folder = FOLDER / "results" / "speed"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "training.csv").open("w", newline="") as file:
+    with (folder / f"{name}.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, lines[0])
         table.writeheader()
         table.writerows(
-            {k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}
+            {
+                k: float(f"{v:.5g}") if isinstance(v, float) else v
+                for k, v in line.items()
+            }
             for line in lines
         )
-    about = provenance() | dict(gflops=round(rate / 1e9, 1))
-    (folder / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+    about |= provenance(device) | dict(gflops=round(rate / 1e9, 1))
+    (folder / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ KINDS = {
     "oracle": dict(**MODULAR, start="oracle", fixed=True),
     "rule": dict(**MODULAR, start="algorithm1", rule=Rule(steps=20)),
     "batches": dict(width=8, layers=3, batch=32),
+    "folded": dict(width=8, layers=3, n=900),
+    "folded, modular": dict(**MODULAR, start="random", n=900),
+    "folded, distance": dict(**MODULAR, start="random", projection="distance", n=900),
 }
 
 
@@ -27,8 +30,8 @@ SETTINGS = dict(m=3, k=3, n=200, iterations=50, n_test=500)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_computes_what_a_processor_does(kind):
-    settings = SETTINGS | dict(dtype="float64")
-    trials = [Trial(seed=seed, **settings, **KINDS[kind]) for seed in range(3)]
+    settings = SETTINGS | dict(dtype="float64") | KINDS[kind]
+    trials = [Trial(seed=seed, **settings) for seed in range(3)]
     on_cpu, on_gpu = run(trials), run(trials, "cuda")
     for a, b in zip(on_cpu, on_gpu, strict=True):
         np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-6)

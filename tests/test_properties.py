@@ -471,13 +471,14 @@ exempt(
     "kernel_init",
     INSIDE,
     "posv posv_each posv_at_once solve mirrored stacked Gaussian gaussians unit "
-    "springs MinimumNorm objective gradient descend",
+    "springs MinimumNorm objective gradient descend groups_together",
 )
 exempt("training", RECORD, "Trained")
 exempt(
     "training",
     INSIDE,
     "Packed views relu_backward Buffers Chunk Gradient sample_chunks predict minibatch "
+    "fold Folded fold_count fold_slices "
     "adam_step captured check_model check_steps projection_slopes",
 )
 exempt("trials", RECORD, "Data")
