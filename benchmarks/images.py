@@ -110,8 +110,11 @@ def plain_network(trial, D: int) -> nn.Module | None:
 def written_out(task: ImageTask) -> torch.utils.data.TensorDataset:
     """All inputs of a task as arrays."""
     rows = torch.from_numpy(task.rows).long()
-    X = torch.cat([task.train.gather(r).flatten(1).cpu() for r in rows.split(512)])
-    return torch.utils.data.TensorDataset(X, task.train.classes(rows).cpu())
+    device = task.train.labels.device
+    parts = [row.to(device) for row in rows.split(512)]
+    X = torch.cat([task.train.gather(r).flatten(1).cpu() for r in parts])
+    classes = torch.cat([task.train.classes(r).cpu() for r in parts])
+    return torch.utils.data.TensorDataset(X, classes)
 
 
 def train_plainly(net, data, batch: int, rate: float, device: str) -> None:

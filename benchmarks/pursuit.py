@@ -2,13 +2,14 @@
 
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
     python benchmarks/pursuit.py large              # a hundred thousand, and a million
+    python benchmarks/pursuit.py large --device cuda    # the pursuit alone, on a GPU
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
     python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
 
 `complexity` is the ladder of one dimension: of the pursuit and the true directions, or
 of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
-results/pursuit_NAME/rows.csv; those that are there are not run again. A second process
-needs a folder of its own for its rows: --folder FOLDER.
+results/pursuit_NAME/rows.csv (NAME_gpu on a GPU); those that are there are not run
+again. A second process needs a folder of its own for its rows: --folder FOLDER.
 """
 
 import argparse
@@ -59,8 +60,9 @@ class PeerTrial(PursuitTrial):
 class Rows:
     """A table on disk that grows by a row."""
 
-    def __init__(self, name: str, folder: Path):
-        self.path = folder / f"pursuit_{name}" / "rows.csv"
+    def __init__(self, name: str, folder: Path, device: str = "cpu"):
+        name = name if device == "cpu" else f"{name}_gpu"
+        self.path, self.device = folder / f"pursuit_{name}" / "rows.csv", device
         self.path.parent.mkdir(parents=True, exist_ok=True)
         table = read_table(self.path) if self.path.exists() else None
         self.rows = [] if table is None else table.to_dict("records")
@@ -70,7 +72,7 @@ class Rows:
         for row in self.rows:
             if all(row[name] == key[name] for name in KEYS):
                 return row
-        row = self.add(trial.run())
+        row = self.add(trial.run(self.device))
         print(*key.values(), f"{row['nmse']:.4g} {row['seconds']:.3g} s", flush=True)
         return row
 
@@ -105,12 +107,14 @@ def main() -> None:
     parser.add_argument("numbers", type=int, nargs="*", help="M and TASKS")
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas")
     parser.add_argument("--folder", type=Path, default=results_folder())
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = Rows(given.name, given.folder)
+    rows = Rows(given.name, given.folder, given.device)
     if given.name in GRIDS:
         for trial in GRIDS[given.name]():
-            rows.run(trial)
+            if given.device == "cpu" or trial.method == "pursuit":
+                rows.run(trial)
         return
     if len(given.numbers) != 2 or not 0 < given.numbers[1] <= len(TASKS):
         parser.error(f"{given.name} needs M and TASKS, of which there are {len(TASKS)}")

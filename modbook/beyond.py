@@ -95,11 +95,13 @@ class PursuitTrial:
             starts=found.starts,
         )
 
-    def run(self) -> dict:
+    def run(self, device: str = "cpu") -> dict:
         """A row: the parameters, what was measured, and where."""
-        task, X, y, *test = pursuit_data(self)
+        task, *sets = pursuit_data(self)
+        X, y, *test = (part.to(device) for part in sets)
         found, cost = measured(lambda: self.fit(task, X, y))
-        return asdict(self) | self.judge(found, task, *test) | cost | provenance()
+        origin = provenance(device)
+        return asdict(self) | self.judge(found, task, *test) | cost | origin
 
 # %% ../nbs/22_beyond.ipynb #eae8102d
 def pursuit_data(trial: PursuitTrial) -> tuple:

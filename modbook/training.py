@@ -163,10 +163,10 @@ def fold(A: torch.Tensor, folds: int) -> torch.Tensor:
     return A.unflatten(2, (folds, -1)).permute(2, 0, 1, 3).flatten(0, 1)
 
 # %% ../nbs/08_training.ipynb #2c211014
-class Folded:
+class Folded(Packed):
     """The layers, copied for every part of the samples."""
 
-    def __init__(self, packed: Packed, folds: int):
+    def __init__(self, packed: Packed, folds: int):  # no vector of its own
         self.packed, self.folds = packed, folds
         self.replicas = folds * packed.replicas
         pairs = packed.layers, packed.slopes
