@@ -9,9 +9,9 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
            'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
            'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
-           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'judge_figure4b',
-           'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found', 'shares_before',
-           'rows_or_smoke']
+           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'at_paper_size', 'count_of',
+           'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found',
+           'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -822,16 +822,36 @@ def in_short(
     return ", ".join(f"{100 * means[m]:.1f} %" for m in methods if m in means)
 
 
+def at_paper_size(rows: pd.DataFrame) -> str:
+    """The printed rule and a random start at the paper's size, where both are there."""
+    rows = rows[(rows.scale == "paper") & rows.method.isin(("random", "algorithm1"))]
+    paired = rows.groupby(["k", "seed"]).filter(lambda two: two.method.nunique() == 2)
+    texts = [
+        f"{in_short(some, ['algorithm1'])} against {in_short(some, ['random'])} "
+        f"at k = {k}, {count_of(some.seed.nunique(), 'seed')}"
+        for k, some in paired.groupby("k")
+    ]
+    return f"; at the paper's size {', '.join(texts)}" if texts else ""
+
+
+def count_of(n: int, what: str) -> str:
+    """Such as 1 seed, 5 seeds."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
 def judge_figure4b() -> tuple[str, str]:
     """The printed rule from one image to the most, and against a random start."""
-    rows = best_scale(recorded("fig4b"))
+    every = recorded("fig4b")
+    rows = best_scale(every)
+    large = "" if rows.scale.iloc[0] == "paper" else at_paper_size(every)
     ends = [
         in_short(rows[rows.k == k], ["algorithm1"]) + f" at k = {k}"
         for k in (rows.k.min(), rows.k.max())
     ]
     question = FIG4B_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, rows[rows.k > 1])
-    return f"{rows.data.iloc[0]}: {' to '.join(ends)}; {text} on a random start", said
+    text = f"{' to '.join(ends)}; {text} on a random start{large}"
+    return f"{rows.data.iloc[0]}: {text}", said
 
 
 def judge_table3() -> tuple[str, str]:

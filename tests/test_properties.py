@@ -698,7 +698,8 @@ exempt(
 exempt(
     "image_results",
     TABLES,
-    "beside_published equal_compute equivalent_noise fewer_samples looks_table "
+    "at_paper_size beside_published count_of equal_compute equivalent_noise "
+    "fewer_samples looks_table "
     "more_epochs rows_or_smoke",
 )
 exempt(
