@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['CPU_INFO', 'NEEDED', 'NUMBERS', 'ROW_MAJOR', 'ROWS', 'COLUMNS', 'LARGEST', 'wide_amd', 'openblas', 'load_openblas',
-           'variable', 'declare', 'layout', 'Product', 'prepared', 'kernels', 'blas_pools', 'one_thread']
+           'variable', 'declare', 'layout', 'Product', 'prepared', 'typed', 'kernels', 'blas_pools', 'one_thread']
 
 # %% ../nbs/00_products.ipynb #6eb647a8
 import ctypes
@@ -129,7 +129,15 @@ def prepared(A: torch.Tensor, B: torch.Tensor, out: torch.Tensor, scale: float):
     sizes = (*A.shape[1:], B.shape[2])  # a, b, c
     shape = (sizes[0], sizes[2], sizes[1])
     before = (ROW_MAJOR, how_A, how_B, *shape, scale, A.data_ptr(), *step_A)
-    return call, (*before, B.data_ptr(), *step_B), (out.data_ptr(), *step_out, len(A))
+    before += (B.data_ptr(), *step_B)
+    after = (out.data_ptr(), *step_out, len(A))
+    kinds, place = call.argtypes, len(before)  # of beta
+    return call, typed(kinds[:place], before), typed(kinds[place + 1 :], after)
+
+
+def typed(kinds: list[type], values: tuple) -> tuple:
+    """Arguments as the library's own numbers, so that no call converts them."""
+    return tuple(kind(value) for kind, value in zip(kinds, values, strict=True))
 
 # %% ../nbs/00_products.ipynb #13baafbf
 def kernels() -> str:

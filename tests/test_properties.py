@@ -463,7 +463,7 @@ exempt("tasks", ITSELF, "check_seed stream")
 exempt(
     "products",
     INSIDE,
-    "wide_amd variable declare layout Product prepared",
+    "wide_amd variable declare layout Product prepared typed",
 )
 exempt("models", INSIDE, "MLP uniform count_parameters check_projections")
 exempt("kernel_init", RECORD, "Found")
@@ -477,7 +477,7 @@ exempt("training", RECORD, "Trained")
 exempt(
     "training",
     INSIDE,
-    "Packed views relu_backward Buffers Chunk Gradient sample_chunks predict minibatch "
+    "Layers Packed views relu_backward Buffers Chunk Gradient sample_chunks predict minibatch "
     "fold Folded fold_count fold_slices "
     "adam_step captured check_model check_steps projection_slopes",
 )
