@@ -477,9 +477,10 @@ exempt("training", RECORD, "Trained")
 exempt(
     "training",
     INSIDE,
-    "Layers Packed views relu_backward Buffers Chunk Gradient sample_chunks predict minibatch "
-    "fold Folded fold_count fold_slices "
-    "adam_step captured check_model check_steps projection_slopes",
+    """
+    Buffers Chunk Folded Gradient Layers Packed adam_step captured check_model
+    check_steps fold fold_count fold_slices minibatch predict projection_slopes
+    relu_backward sample_chunks views""",
 )
 exempt("trials", RECORD, "Data")
 exempt(
