@@ -88,12 +88,9 @@ class PursuitTrial:
     def judge(self, found: Pursuit, task, X: torch.Tensor, y: torch.Tensor) -> dict:
         """How well it predicts new samples, and what it found of the task."""
         cosines = np.abs(task.u[0] @ found.directions.T).max(1, initial=0)
-        return dict(
-            nmse=relative_error(predict(found, X), y),
-            worst_cosine=cosines.min(),
-            modules=len(found.directions),
-            starts=found.starts,
-        )
+        about = dict(modules=len(found.directions), starts=found.starts)
+        error = relative_error(predict(found, X), y)
+        return dict(nmse=error, worst_cosine=cosines.min()) | about
 
     def run(self, device: str = "cpu") -> dict:
         """A row: the parameters, what was measured, and where."""

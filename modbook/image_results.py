@@ -9,7 +9,7 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
            'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
            'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
-           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'at_paper_size', 'count_of',
+           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'at_paper_size',
            'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found',
            'shares_before', 'rows_or_smoke']
 
@@ -828,17 +828,12 @@ def at_paper_size(rows: pd.DataFrame) -> str:
     paired = rows.groupby(["k", "seed"]).filter(lambda two: two.method.nunique() == 2)
     texts = [
         f"{in_short(some, ['algorithm1'])} against {in_short(some, ['random'])} "
-        f"at k = {k}, {count_of(some.seed.nunique(), 'seed')}"
+        f"at k = {k} (seeds: {some.seed.nunique()})"
         for k, some in paired.groupby("k")
     ]
     return f"; at the paper's size {', '.join(texts)}" if texts else ""
 
-
-def count_of(n: int, what: str) -> str:
-    """Such as 1 seed, 5 seeds."""
-    return f"{n} {what}" + ("" if n == 1 else "s")
-
-
+# %% ../nbs/17_image_results.ipynb #1474ea45
 def judge_figure4b() -> tuple[str, str]:
     """The printed rule from one image to the most, and against a random start."""
     every = recorded("fig4b")

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'COLUMNS', 'COLUMN_FLOATS', 'FOLD_UNITS', 'FOLD_COLUMNS', 'WARM_UP', 'Layers',
-           'Packed', 'views', 'Buffers', 'Chunk', 'in_pieces', 'sample_chunks', 'predict', 'fold', 'Folded',
-           'fold_count', 'fold_slices', 'projection_slopes', 'Gradient', 'minibatch', 'Trained', 'captured',
+           'views', 'Packed', 'Buffers', 'Chunk', 'in_pieces', 'sample_chunks', 'predict', 'fold', 'Folded',
+           'fold_count', 'fold_slices', 'projection_slopes', 'planned', 'Gradient', 'minibatch', 'Trained', 'captured',
            'check_model', 'check_steps', 'adam_step', 'train']
 
 # %% ../nbs/08_training.ipynb #ead0b84d
@@ -30,7 +30,19 @@ class Layers:
     replicas: int  # R
     folds = 1  # parts that the samples are folded into, further down
 
+    def spread(self) -> None:
+        """Before a pass: give every part the layers as they are now."""
 
+    def collect(self, keep: bool) -> None:
+        """After it: put or (keep) add the slopes of all parts where they belong."""
+
+
+def views(vector: torch.Tensor, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
+    """Consecutive pieces of a vector, in the given shapes."""
+    pieces = vector.split([shape.numel() for shape in shapes])
+    return [v.view(shape) for v, shape in zip(pieces, shapes, strict=True)]
+
+# %% ../nbs/08_training.ipynb #83a5ab46
 class Packed(Layers):
     """The trainable parameters of a model as one vector, and views of its layers."""
 
@@ -58,12 +70,6 @@ class Packed(Layers):
         if len(self.layers) > len(model.networks.weights):
             R, K, m, b = model.U.shape
             model.U.data = self.layers[-1].view(R, K, b, m).mT
-
-
-def views(vector: torch.Tensor, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
-    """Consecutive pieces of a vector, in the given shapes."""
-    pieces = vector.split([shape.numel() for shape in shapes])
-    return [v.view(shape) for v, shape in zip(pieces, shapes, strict=True)]
 
 # %% ../nbs/08_training.ipynb #761f6382
 class Buffers:
@@ -180,12 +186,10 @@ class Folded(Layers):
         self.layers, self.slopes = ([A.repeat(folds, 1, 1) for A in p] for p in pairs)
 
     def spread(self) -> None:
-        """Give every part the layers as they are now."""
         for copies, V in zip(self.layers, self.packed.layers, strict=True):
             copies.view(self.folds, *V.shape).copy_(V)
 
     def collect(self, keep: bool) -> None:
-        """Put or (keep) add the slopes of all parts where those of the layers are."""
         for parts, slope in zip(self.slopes, self.packed.slopes, strict=True):
             parts = parts.view(self.folds, *slope.shape)
             if keep:
@@ -227,6 +231,22 @@ def projection_slopes(
     Product(D.neg_(), X.mT, slope)(beta=keep)
     slope.add_(pull)
 
+# %% ../nbs/08_training.ipynb #ca1873f7
+def planned(
+    model: torch.nn.Module, packed: Packed, n: int
+) -> list[tuple[slice, Chunk]]:
+    """Which of n samples go through which buffers; chunks of one size share theirs."""
+    parts, chunks, networks = [], {}, len(packed.layers[0])
+    for some in sample_chunks(model, n):
+        length = some.stop - some.start
+        for part, folds in fold_slices(some, fold_count(model, networks, length)):
+            size = (part.stop - part.start) // folds
+            if (size, folds) not in chunks:
+                layers = packed if folds == 1 else Folded(packed, folds)
+                chunks[size, folds] = Chunk(model, layers, size)
+            parts.append((part, chunks[size, folds]))
+    return parts
+
 # %% ../nbs/08_training.ipynb #ca1873f6
 class Gradient:
     """Fills `vector.grad` with the gradient of every replica's mean squared error."""
@@ -236,46 +256,27 @@ class Gradient:
         self.vector, self.n = self.packed.vector, n
         self.modular = isinstance(model, Modular)
         self.learned = self.modular and model.U.requires_grad
-        self.slices, self.chunks = [], {}
-        for some in sample_chunks(model, n):
-            self.prepare(some)
-
-    def prepare(self, some: slice) -> None:
-        """Ask for the memory of some of the samples."""
-        networks, n = len(self.packed.layers[0]), some.stop - some.start
-        for part, folds in fold_slices(some, fold_count(self.model, networks, n)):
-            self.slices.append((part, folds))
-            size = (part.stop - part.start) // folds
-            if (size, folds) not in self.chunks:
-                layers = self.packed if folds == 1 else Folded(self.packed, folds)
-                self.chunks[size, folds] = Chunk(self.model, layers, size)
+        self.parts = planned(model, self.packed, n)
 
     def __call__(self, X: torch.Tensor, y: torch.Tensor) -> None:
         """X (R, m, n), or (R K, b, n) if projected already; y (R, d, n)."""
-        for some, folds in self.slices:
-            chunk = self.chunks[(some.stop - some.start) // folds, folds]
+        for some, chunk in self.parts:
             keep = some.start > 0
-            if folds > 1:
-                chunk.packed.spread()
-            self.one(chunk, X[..., some], y[..., some], keep and folds == 1)
-            if folds > 1:
-                chunk.packed.collect(keep)
+            chunk.packed.spread()
+            self.one(chunk, X[..., some], y[..., some], keep)
+            chunk.packed.collect(keep)
 
     def one(self, chunk: Chunk, X: torch.Tensor, y: torch.Tensor, keep: bool) -> None:
         """The slopes that come of some of the samples."""
         folds = chunk.packed.folds
-        self.enter(chunk, X)
+        keep = keep and folds == 1  # else `collect` adds
+        seen = self.model.project(X.mT).mT.flatten(0, 1) if self.learned else X
+        chunk.above[0].copy_(fold(seen, folds))
         chunk.forward(fold(y, folds))
         chunk.backward(2 / (self.n * y.shape[1]), keep, self.learned)
         if self.learned:
             X = fold(X, folds)
             projection_slopes(self.model, chunk.packed, chunk, X, keep)
-
-    def enter(self, chunk: Chunk, X: torch.Tensor) -> None:
-        """What the networks see, into H[0]."""
-        if self.learned:
-            X = self.model.project(X.mT).mT.flatten(0, 1)
-        chunk.above[0].copy_(fold(X, chunk.packed.folds))
 
     def arrange(self, X: torch.Tensor, y: torch.Tensor) -> tuple:
         """Samples into columns, fixed projections applied: what a call takes."""

@@ -478,7 +478,7 @@ exempt(
     "training",
     INSIDE,
     """
-    Buffers Chunk Folded Gradient Packed adam_step captured check_model
+    Buffers Chunk Folded Gradient Packed adam_step captured check_model planned
     check_steps fold fold_count fold_slices minibatch predict projection_slopes
     relu_backward sample_chunks views""",
 )
@@ -699,7 +699,7 @@ exempt(
 exempt(
     "image_results",
     TABLES,
-    "at_paper_size beside_published count_of equal_compute equivalent_noise "
+    "at_paper_size beside_published equal_compute equivalent_noise "
     "fewer_samples looks_table "
     "more_epochs rows_or_smoke",
 )
