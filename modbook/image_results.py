@@ -838,14 +838,13 @@ def judge_figure4b() -> tuple[str, str]:
     """The printed rule from one image to the most, and against a random start."""
     every = recorded("fig4b")
     rows = best_scale(every)
-    large = "" if rows.scale.iloc[0] == "paper" else at_paper_size(every)
     ends = [
         in_short(rows[rows.k == k], ["algorithm1"]) + f" at k = {k}"
         for k in (rows.k.min(), rows.k.max())
     ]
     question = FIG4B_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, rows[rows.k > 1])
-    text = f"{' to '.join(ends)}; {text} on a random start{large}"
+    text = f"{' to '.join(ends)}; {text} on a random start{at_paper_size(every)}"
     return f"{rows.data.iloc[0]}: {text}", said
 
 
