@@ -3,6 +3,7 @@
     python benchmarks/training.py                # the table, printed and recorded
     python benchmarks/training.py --jax PYTHON   # with JAX from another environment
     python benchmarks/training.py --gpu          # the same contenders on a GPU
+    python benchmarks/training.py --few          # what folding gains there
 
 Every contender trains networks of one shape with full-batch Adam in float32. Each is
 measured twice, as one process with a thread a core and as one process a core, and the
@@ -302,6 +303,56 @@ def on_gpu() -> None:
     record(lines, rate, "training_gpu", device="cuda", tbytes=bandwidth / 1e12)
 
 
+FEW = [
+    (1000, 8, 7, 64),
+    (1000, 32, 5, 16),
+    (1000, 32, 5, 64),
+    (1000, 32, 5, 512),
+    (1000, 128, 7, 16),
+    (10_000, 32, 5, 16),
+    (10_000, 32, 5, 64),
+    (10_000, 32, 5, 256),
+    (10_000, 128, 7, 8),
+    (10_000, 128, 7, 32),
+    (100_000, 32, 5, 5),
+    (100_000, 128, 7, 5),
+]  # n, width, layers, networks
+
+
+def few_on_gpu() -> None:
+    """A network's step where few networks share a GPU: samples whole, and folded."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_default_device("cuda")
+    (rate, bandwidth), lines = gpu_rate(), []
+    for *shape, R in FEW:
+        line = dict(zip(("n", "width", "layers"), shape, strict=True), R=R)
+        line |= dict(
+            whole_ms=folded_ms(1, *shape, R), folded_ms=folded_ms(0, *shape, R)
+        )
+        line["faster"] = line["whole_ms"] / line["folded_ms"]
+        line["share"] = operations(*shape) / line["folded_ms"] * 1e3 / rate
+        lines.append(line)
+        print(line, flush=True)
+    record(lines, rate, "few_gpu", device="cuda", tbytes=bandwidth / 1e12)
+
+
+def folded_ms(units: int, n: int, width: int, layers: int, R: int) -> float:
+    """Milliseconds a network and step with so many units side by side; 0: as ever."""
+    from unittest import mock
+
+    import torch
+
+    from modbook import training
+
+    with mock.patch.object(training, "FOLD_UNITS", units or training.FOLD_UNITS):
+        steps = modbook(n, width, layers, R)
+    found = milliseconds(steps, R, 0.05, torch.cuda.synchronize)
+    torch.cuda.empty_cache()
+    return found
+
+
 def run(python: str, name: str, shape: tuple, cores: list[int | None]) -> tuple:
     """Milliseconds a network and step with one process for each of `cores`, and R."""
     code = [python, __file__, "--measure", name, *map(str, shape)]
@@ -367,9 +418,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jax", metavar="PYTHON", help="an environment with JAX")
     parser.add_argument("--gpu", action="store_true", help="on a GPU")
+    parser.add_argument("--few", action="store_true", help="few networks on a GPU")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--measure-gpu", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.few:
+        few_on_gpu()
+        return
     if given.measure_gpu or given.gpu:
         measure_on_gpu(given.measure_gpu) if given.measure_gpu else on_gpu()
         return
