@@ -328,9 +328,8 @@ def few_on_gpu() -> None:
     (rate, bandwidth), lines = gpu_rate(), []
     for *shape, R in FEW:
         line = dict(zip(("n", "width", "layers"), shape, strict=True), R=R)
-        line |= dict(
-            whole_ms=folded_ms(1, *shape, R), folded_ms=folded_ms(0, *shape, R)
-        )
+        line["whole_ms"] = folded_ms(2**62, *shape, R)
+        line["folded_ms"] = folded_ms(1, *shape, R)
         line["faster"] = line["whole_ms"] / line["folded_ms"]
         line["share"] = operations(*shape) / line["folded_ms"] * 1e3 / rate
         lines.append(line)
@@ -338,15 +337,15 @@ def few_on_gpu() -> None:
     record(lines, rate, "few_gpu", device="cuda", tbytes=bandwidth / 1e12)
 
 
-def folded_ms(units: int, n: int, width: int, layers: int, R: int) -> float:
-    """Milliseconds a network and step with so many units side by side; 0: as ever."""
+def folded_ms(least: int, n: int, width: int, layers: int, R: int) -> float:
+    """Milliseconds a network and step, if so many samples or more are folded."""
     from unittest import mock
 
     import torch
 
     from modbook import training
 
-    with mock.patch.object(training, "FOLD_UNITS", units or training.FOLD_UNITS):
+    with mock.patch.object(training, "FOLD_SAMPLES", least):
         steps = modbook(n, width, layers, R)
     found = milliseconds(steps, R, 0.05, torch.cuda.synchronize)
     torch.cuda.empty_cache()

@@ -23,9 +23,9 @@ KINDS = {
     "oracle": dict(**MODULAR, start="oracle", fixed=True),
     "rule": dict(**MODULAR, start="algorithm1", rule=Rule(steps=20)),
     "batches": dict(width=8, layers=3, batch=32),
-    "folded": dict(width=8, layers=3, n=900),
-    "folded, modular": dict(**MODULAR, start="random", n=900),
-    "folded, distance": dict(**MODULAR, start="random", projection="distance", n=900),
+    "folded": dict(width=8, layers=3, n=4500),
+    "folded, modular": dict(**MODULAR, start="random", n=4500),
+    "folded, distance": dict(**MODULAR, start="random", projection="distance", n=4500),
 }
 
 
