@@ -850,19 +850,23 @@ def judge_figure4b() -> tuple[str, str]:
 
 def judge_table3() -> tuple[str, str]:
     """The printed rule against a random start on unseen combinations."""
-    rows = best_scale(recorded("table3"))
+    every = recorded("table3")
+    rows = best_scale(every)
     question = TABLE3_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, rows)
-    return f"{rows.data.iloc[0]}: {in_short(rows)}; {text} on a random start", said
+    text = f"{in_short(rows)}; {text} on a random start{at_paper_size(every)}"
+    return f"{rows.data.iloc[0]}: {text}", said
 
 # %% ../nbs/17_image_results.ipynb #e820b1b5
 def judge_table4() -> tuple[str, str]:
     """The printed rule against a random start under a little noise."""
-    rows = best_scale(recorded("table4"))
+    every = recorded("table4")
+    rows = best_scale(every)
     ends = [f"noise {n:g}: {in_short(rows[rows.noise == n])}" for n in (0.0, 30.0)]
     question = TABLE4_QUESTIONS["a learned start beats a random one"]
     text, said = image_answer(question, little_noise(rows))
     text = f"{'; '.join(ends)}; at noise 1 {text} on a random start"
+    text += at_paper_size(every[every.noise == 1])
     return f"{rows.data.iloc[0]}, {text}", said
 
 
