@@ -36,7 +36,7 @@ from modbook.models import Modular, Monolithic, random_projections
 from modbook.products import blas_pools
 from modbook.pursuit import factor, gram, inverse_of_lower, pursue
 from modbook.store import provenance
-from modbook.training import Gradient, train
+from modbook.training import Adam, Gradient, train
 
 Way = Callable[[], object]
 Pair = tuple[str, str, Way, Way]  # what, against what, the engine's way, the other
@@ -155,14 +155,18 @@ def library(R: int = 16, n: int = 1000, width: int = 32, layers: int = 5) -> Pai
     return name, "by torch", ours, other
 
 
-def one_vector(R: int = 4) -> Pair:
+def one_vector(R: int = 4) -> list[Pair]:
     model = Monolithic(generators(R), 5, 32, 5)
     pieces = [nn.Parameter(p.detach().clone()) for p in model.parameters()]
     for piece in pieces:
         piece.grad = torch.ones_like(piece)
     vector = Gradient(model, 100).vector
     whole, parts = torch.optim.Adam([vector], fused=True), torch.optim.Adam(pieces)
-    return "Adam on one vector", "on a list of tensors", whole.step, parts.step
+    idea, ours = "Adam on one vector, called directly", Adam(vector, 1e-3)
+    return [
+        (idea, "torch.optim.Adam on it", ours, whole.step),
+        (idea, "torch.optim.Adam on a list of tensors", ours, parts.step),
+    ]
 
 
 def layout(n: int = 1000, copies: int = 16, width: int = 8) -> Pair:
@@ -330,7 +334,7 @@ def pairs() -> list[Pair]:
         by_hand(),
         by_hand(64, 100, 8, 3),
         *([compiled(), compiled(64, 100, 8, 3)] if compiler else []),
-        one_vector(),
+        *one_vector(),
         *(chunks(columns) for columns in (128, 2500, 10_000)),
         modular(1000),
         modular(10_000),

@@ -478,7 +478,7 @@ exempt(
     "training",
     INSIDE,
     """
-    Buffers Chunk Folded Gradient Packed adam_step captured check_model planned
+    Adam Buffers Chunk Folded Gradient Packed adam_step captured check_model planned
     check_steps fold fold_count fold_slices minibatch predict projection_slopes
     relu_backward sample_chunks views""",
 )
