@@ -118,8 +118,8 @@ def products_by_torch():
 def step_by_hand(R: int, n: int, width: int, layers: int) -> Way:
     X, y = torch.randn(R, n, 5), torch.randn(R, n, 1)
     slopes = Gradient(Monolithic(generators(R), 5, width, layers), n)
-    columns = slopes.arrange(X, y)
-    return torch.no_grad()(lambda: slopes(*columns))
+    pieces = slopes.cut(*slopes.arrange(X, y))
+    return torch.no_grad()(lambda: slopes(pieces))
 
 
 def by_hand(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:

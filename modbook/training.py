@@ -95,10 +95,13 @@ relu_backward = torch.ops.aten.threshold_backward.grad_input  # D <- D [H > 0], 
 
 # %% ../nbs/08_training.ipynb #761f6383
 class Chunk(Buffers):
-    """Both passes through the buffers."""
+    """Both passes through the buffers, for the mean over n samples."""
 
-    def __init__(self, model: Monolithic | Modular, packed: Layers, length: int):
+    def __init__(
+        self, model: Monolithic | Modular, packed: Layers, length: int, n: int
+    ):
         super().__init__(model, packed, length)
+        self.weight = self.r.new_tensor(2 / (n * self.r.shape[1]) * self.K**-0.5)
         self.plan()
 
     def plan(self) -> None:
@@ -123,9 +126,9 @@ class Chunk(Buffers):
         self.r.copy_(y)
         self.out(beta=-1)
 
-    def backward(self, weight: float, keep: bool, inputs: bool) -> None:
+    def backward(self, keep: bool, inputs: bool) -> None:
         """Put or (keep) add the slopes; with `inputs`, fill D[0] as well."""
-        self.r.mul_(weight * self.K**-0.5)
+        self.r.mul_(self.weight)
         below, above = self.masked
         for l in range(self.depth - 1, -1, -1):
             self.slope[l](beta=keep)
@@ -244,7 +247,7 @@ def planned(
             size = (part.stop - part.start) // folds
             if (size, folds) not in chunks:
                 layers = packed if folds == 1 else Folded(packed, folds)
-                chunks[size, folds] = Chunk(model, layers, size)
+                chunks[size, folds] = Chunk(model, layers, size, n)
             parts.append((part, chunks[size, folds]))
     return parts
 
@@ -254,17 +257,17 @@ class Gradient:
 
     def __init__(self, model: Monolithic | Modular, n: int):
         self.model, self.packed = model, Packed(model)
-        self.vector, self.n = self.packed.vector, n
+        self.vector = self.packed.vector
         self.modular = isinstance(model, Modular)
         self.learned = self.modular and model.U.requires_grad
         self.parts = planned(model, self.packed, n)
 
-    def __call__(self, X: torch.Tensor, y: torch.Tensor) -> None:
-        """X (R, m, n), or (R K, b, n) if projected already; y (R, d, n)."""
-        for some, chunk in self.parts:
+    def __call__(self, pieces: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Of columns that were arranged and cut."""
+        for (some, chunk), (X, y) in zip(self.parts, pieces, strict=True):
             keep = some.start > 0
             chunk.packed.spread()
-            self.one(chunk, X[..., some], y[..., some], keep)
+            self.one(chunk, X, y, keep)
             chunk.packed.collect(keep)
 
     def one(self, chunk: Chunk, X: torch.Tensor, y: torch.Tensor, keep: bool) -> None:
@@ -274,17 +277,21 @@ class Gradient:
         seen = self.model.project(X.mT).mT.flatten(0, 1) if self.learned else X
         chunk.above[0].copy_(fold(seen, folds))
         chunk.forward(fold(y, folds))
-        chunk.backward(2 / (self.n * y.shape[1]), keep, self.learned)
+        chunk.backward(keep, self.learned)
         if self.learned:
             X = fold(X, folds)
             projection_slopes(self.model, chunk.packed, chunk, X, keep)
 
     def arrange(self, X: torch.Tensor, y: torch.Tensor) -> tuple:
-        """Samples into columns, fixed projections applied: what a call takes."""
+        """Samples into columns, fixed projections applied."""
         with torch.no_grad():
             if self.modular and not self.learned:
                 X = self.model.project(X).flatten(0, 1)  # (R K, n, b)
         return X.mT.contiguous(), y.mT.contiguous()
+
+    def cut(self, X: torch.Tensor, y: torch.Tensor) -> list[tuple]:
+        """X (R, m, n), or (R K, b, n) if projected, and y (R, d, n), chunk by chunk."""
+        return [(X[..., some], y[..., some]) for some, _ in self.parts]
 
 # %% ../nbs/08_training.ipynb #d73923c2
 def minibatch(
@@ -312,14 +319,15 @@ class Adam:
     """What `torch.optim.Adam(fused=True)` does to one vector that keeps its slope."""
 
     def __init__(self, vector: torch.Tensor, learning_rate: float):
-        self.steps = torch.zeros((), device=vector.device)
+        # as tensors, since each call would make one of a number
+        self.steps, self.one = torch.tensor((0.0, 1.0), device=vector.device)
         moments = [torch.zeros_like(vector)], [torch.zeros_like(vector)]
         self.lists = [vector.detach()], [vector.grad], *moments, [], [self.steps]
         self.settings = ADAM | dict(lr=learning_rate)
 
     def __call__(self) -> None:
         """A step, in place."""
-        self.steps += 1
+        self.steps += self.one
         torch._fused_adam_(*self.lists, **self.settings)
 
 # %% ../nbs/08_training.ipynb #b4b523fe
@@ -383,11 +391,12 @@ def adam_step(
     """What takes a step of Adam with all replicas at each call."""
     gradient = Gradient(model, batch or X.shape[1])
     columns = gradient.arrange(X, y)
+    whole = None if batch else gradient.cut(*columns)
     adam = Adam(gradient.vector, learning_rate)
 
     @torch.no_grad()
     def step():
-        gradient(*columns if batch is None else minibatch(*columns, batch, rngs))
+        gradient(whole or gradient.cut(*minibatch(*columns, batch, rngs)))
         adam()
 
     return step
