@@ -542,9 +542,9 @@ def ask(asked: Asked, rows: pd.DataFrame) -> tuple[Comparison, str] | None:
     return found, verdict(found, *at)
 
 
-def own_words(method: str, said: str) -> str:
-    """A verdict; what the paper did not claim cannot be replicated, but may hold."""
-    if family(method) in BEYOND:
+def own_words(said: str, *methods: str) -> str:
+    """A verdict on methods; of what the paper did not claim: may hold, or not."""
+    if any(family(method) in BEYOND for method in methods):
         return said.replace("[Re]", "holds").replace("[not Re]", "does not hold")
     return said
 
@@ -556,7 +556,7 @@ def answers(name: str, rows: pd.DataFrame) -> pd.DataFrame:
         found = ask(asked, rows)
         if found is not None:
             names = describe(asked.method), describe(asked.other)
-            said = own_words(asked.method, found[1])
+            said = own_words(found[1], asked.method, asked.other)
             lines.append((asked.words, *names, asked.bound, *found[0], said))
     columns = ["claim", "method", "against", "bound", *Comparison._fields, "verdict"]
     return pd.DataFrame(lines, columns=columns)
@@ -630,7 +630,7 @@ def closer(rows: pd.DataFrame) -> pd.DataFrame:
         if not {high.method, low.method} <= set(rows.method):
             continue
         gap, said = exceeds(rows, high, low)
-        said = own_words(high.method, said)
+        said = own_words(said, high.method)
         lines.append((figure, words, describe(high.method), *gap, said))
     columns = ["figure", "claim", "method", "difference", "low", "high", "tasks"]
     return pd.DataFrame(lines, columns=[*columns, "verdict"])
