@@ -1,5 +1,6 @@
 """The built book as a reader sees it: in headless Chromium, from disk, offline."""
 
+import re
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -56,6 +57,15 @@ def is_remote(url: str) -> bool:
 def test_every_page_of_the_contents_is_built(book):
     assert PAGES
     assert [name for name in PAGES if not (book / f"{name}.html").is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    {"06_kernel_init": ["1"], "10_sample_complexity": ["2"], "07_pursuit": []}.items(),
+)
+def test_algorithms_have_the_papers_numbers(book, name, numbers):
+    page = (book / "nbs" / f"{name}.html").read_text()
+    assert re.findall(r'caption-number">Algorithm (\d+)', page) == numbers
 
 
 # Formulas that are not drawn, or drawn with an error in them (an unknown macro is red).
