@@ -2,9 +2,9 @@
 
 # %% auto #0
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'COLUMNS', 'COLUMN_FLOATS', 'FOLD_UNITS', 'FOLD_COLUMNS', 'FOLD_SAMPLES', 'ADAM',
-           'WARM_UP', 'Layers', 'views', 'Packed', 'Buffers', 'Chunk', 'in_pieces', 'sample_chunks', 'predict', 'fold',
-           'Folded', 'fold_count', 'fold_slices', 'projection_slopes', 'planned', 'Gradient', 'minibatch', 'Adam',
-           'Trained', 'captured', 'check_model', 'check_steps', 'adam_step', 'train']
+           'WARM_UP', 'Layers', 'views', 'Packed', 'Buffers', 'Products', 'Chunk', 'in_pieces', 'sample_chunks',
+           'predict', 'fold', 'Folded', 'fold_count', 'fold_slices', 'projection_slopes', 'planned', 'Samples',
+           'Gradient', 'minibatch', 'Adam', 'Trained', 'captured', 'check_model', 'check_steps', 'adam_step', 'train']
 
 # %% ../nbs/08_training.ipynb #ead0b84d
 import math
@@ -94,18 +94,11 @@ class Buffers:
 relu_backward = torch.ops.aten.threshold_backward.grad_input  # D <- D [H > 0], in place
 
 # %% ../nbs/08_training.ipynb #761f6383
-class Chunk(Buffers):
-    """Both passes through the buffers, for the mean over n samples."""
+class Products(Buffers):
+    """All products of a step, of which none asks for memory."""
 
-    def __init__(
-        self, model: Monolithic | Modular, packed: Layers, length: int, n: int
-    ):
+    def __init__(self, model: Monolithic | Modular, packed: Layers, length: int):
         super().__init__(model, packed, length)
-        self.weight = self.r.new_tensor(2 / (n * self.r.shape[1]) * self.K**-0.5)
-        self.plan()
-
-    def plan(self) -> None:
-        """All products of a step, of which none asks for memory."""
         H, V, below, slopes = self.H, self.V, self.below, self.slopes
         hidden, top = range(self.depth - 1), self.depth - 1
         tall = V[top].view(self.R, -1, self.r.shape[1])  # of all modules together
@@ -117,6 +110,16 @@ class Chunk(Buffers):
         self.slope.append(Product(last, self.r.mT, tall_slope))
         self.down = [Product(V[l][:, :-1], below[l + 1], below[l]) for l in hidden]
         self.down.append(Product(tall, self.r, first))
+
+# %% ../nbs/08_training.ipynb #761f6385
+class Chunk(Products):
+    """Both passes through the buffers, for the mean over n samples."""
+
+    def __init__(
+        self, model: Monolithic | Modular, packed: Layers, length: int, n: int
+    ):
+        super().__init__(model, packed, length)
+        self.weight = self.r.new_tensor(2 / (n * self.r.shape[1]) * self.K**-0.5)
 
     def forward(self, y: torch.Tensor) -> None:
         """Fill H and r from H[0] and y (R, d, length)."""
@@ -252,8 +255,8 @@ def planned(
     return parts
 
 # %% ../nbs/08_training.ipynb #ca1873f6
-class Gradient:
-    """Fills `vector.grad` with the gradient of every replica's mean squared error."""
+class Samples:
+    """The samples of a model's replicas in columns, chunk by chunk."""
 
     def __init__(self, model: Monolithic | Modular, n: int):
         self.model, self.packed = model, Packed(model)
@@ -261,6 +264,21 @@ class Gradient:
         self.modular = isinstance(model, Modular)
         self.learned = self.modular and model.U.requires_grad
         self.parts = planned(model, self.packed, n)
+
+    def arrange(self, X: torch.Tensor, y: torch.Tensor) -> tuple:
+        """Samples into columns, fixed projections applied."""
+        with torch.no_grad():
+            if self.modular and not self.learned:
+                X = self.model.project(X).flatten(0, 1)  # (R K, n, b)
+        return X.mT.contiguous(), y.mT.contiguous()
+
+    def cut(self, X: torch.Tensor, y: torch.Tensor) -> list[tuple]:
+        """X (R, m, n), or (R K, b, n) if projected, and y (R, d, n), chunk by chunk."""
+        return [(X[..., some], y[..., some]) for some, _ in self.parts]
+
+# %% ../nbs/08_training.ipynb #ca1873f8
+class Gradient(Samples):
+    """Fills `vector.grad` with the gradient of every replica's mean squared error."""
 
     def __call__(self, pieces: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Of columns that were arranged and cut."""
@@ -281,17 +299,6 @@ class Gradient:
         if self.learned:
             X = fold(X, folds)
             projection_slopes(self.model, chunk.packed, chunk, X, keep)
-
-    def arrange(self, X: torch.Tensor, y: torch.Tensor) -> tuple:
-        """Samples into columns, fixed projections applied."""
-        with torch.no_grad():
-            if self.modular and not self.learned:
-                X = self.model.project(X).flatten(0, 1)  # (R K, n, b)
-        return X.mT.contiguous(), y.mT.contiguous()
-
-    def cut(self, X: torch.Tensor, y: torch.Tensor) -> list[tuple]:
-        """X (R, m, n), or (R K, b, n) if projected, and y (R, d, n), chunk by chunk."""
-        return [(X[..., some], y[..., some]) for some, _ in self.parts]
 
 # %% ../nbs/08_training.ipynb #d73923c2
 def minibatch(

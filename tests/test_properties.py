@@ -478,9 +478,9 @@ exempt(
     "training",
     INSIDE,
     """
-    Adam Buffers Chunk Folded Gradient Packed adam_step captured check_model planned
-    check_steps fold fold_count fold_slices minibatch predict projection_slopes
-    relu_backward sample_chunks views""",
+    Adam Buffers Chunk Folded Gradient Packed Products Samples adam_step captured
+    check_model planned check_steps fold fold_count fold_slices minibatch predict
+    projection_slopes relu_backward sample_chunks views""",
 )
 exempt("trials", RECORD, "Data")
 exempt(
