@@ -17,6 +17,7 @@ from scipy.linalg import lapack
 
 from .models import check_sets
 from .products import Product, one_thread
+from .tasks import check_seed
 from modbook.theory import (
     check_above,
     check_choice,
@@ -443,8 +444,7 @@ def learn_projections(
         if data.dtype.kind not in "iuf":
             raise TypeError(f"{name} must be an array of numbers, got {data!r:.60}")
     check_counts(modules=modules)
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    check_seed(seed=seed)
     if X.ndim != 2 or y.ndim not in (1, 2) or len(X) != len(y):
         raise ValueError(
             f"X and y must be (n, m) and (n,) or (n, d), got {X.shape}, {y.shape}"

@@ -190,6 +190,8 @@ def modular_size(
 def matching_width(size: int, m: int, layers: int, d: int = 1) -> int:
     """The width at which a monolithic network has closest to `size` parameters."""
     check_counts(size=size)
+    if layers == 1:
+        raise ValueError("layers must be at least 2, got 1: a network without a width")
     width = 1
     while network_size(m, width + 1, layers, d) <= size:
         width += 1

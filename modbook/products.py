@@ -99,8 +99,12 @@ class Product:
         out: torch.Tensor,
         scale: float = 1.0,
     ):
-        if A.shape[2] != B.shape[1] or out.shape != (*A.shape[:2], B.shape[2]):
-            shapes = [tuple(T.shape) for T in (A, B, out)]
+        shapes = [tuple(T.shape) for T in (A, B, out)]
+        if [len(shape) for shape in shapes] != [3, 3, 3] or shapes != [
+            (*A.shape[:2], B.shape[1]),
+            (A.shape[0], *B.shape[1:]),
+            (*A.shape[:2], B.shape[2]),
+        ]:
             raise ValueError(f"A, B and out must fit as matrices do, got {shapes}")
         self.A, self.B, self.out, self.scale = A, B, out, scale
         self.call, self.before, self.after = prepared(A, B, out, scale)

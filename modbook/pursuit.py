@@ -919,7 +919,7 @@ class Settings:
     modules: int = 32  # at most; the evidence decides
     kind: str = "linear"  # what a module sees: a projection, or a distance
     starts: int | None = None  # random directions of a first scan; None: by dimension
-    most_starts: int | None = None  # of a last scan
+    most_starts: int | None = None  # of any scan; None: by dimension
     kept: int = 8  # distinct directions that each window of a scan sends on
     stretched: bool = True  # modules are offered waves that their priors rule out
     modes: int = 32  # frequencies of the first grid
@@ -940,11 +940,14 @@ class Settings:
         for name in ("starts", "most_starts"):
             if getattr(self, name) is not None:
                 check_counts(**{name: getattr(self, name)})
+        if self.starts and self.most_starts and self.starts > self.most_starts:
+            raise ValueError(f"most_starts must be at least starts, got {self}")
 
     def scans(self, r: int) -> tuple[int, int]:
-        """Starts of the first and the last scan: twenty hits on caps of 0.25."""
+        """Starts of a first scan, and the most of any: twenty hits on caps of 0.25."""
         most = self.most_starts or round(min(max(20 / cap(0.25, r), 4000), 300_000))
-        return self.starts or min(8000, max(1000, most // 8)), most
+        first = self.starts or min(8000, max(1000, most // 8), most)
+        return first, max(first, most)
 
 # %% ../nbs/07_pursuit.ipynb #1aa82ea5
 @dataclass(frozen=True)
@@ -1091,6 +1094,22 @@ def subset(rng: np.random.Generator, n: int, most: int) -> np.ndarray | slice:
     return slice(None) if n <= most else np.sort(rng.choice(n, most, replace=False))
 
 # %% ../nbs/07_pursuit.ipynb #9510f319
+def _standardised(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Means and spreads of (n, d) targets, and the targets with 0 and 1 in their place.
+
+    The spread of an output that does not vary is 0.
+    """
+    centre, spread = y.mean(0), y.std(0, correction=0)
+    spread = torch.where(spread > 1e-12 * y.abs().amax(0), spread, 0.0)
+    return centre, spread, (y - centre) / torch.where(spread > 0, spread, 1.0)
+
+
+def _reach(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(d,) the lowest and highest that is predicted: a tenth beyond the targets."""
+    beyond = 0.1 * (y.amax(0) - y.amin(0))
+    return y.amin(0) - beyond, y.amax(0) + beyond
+
+
 @one_thread()
 def pursue(
     X: torch.Tensor,  # (n, m) inputs
@@ -1105,15 +1124,11 @@ def pursue(
     """
     check_data(X, y)
     X, y = X.double(), y.double()
-    centre, spread = y.mean(0), y.std(0, correction=0)
-    spread = torch.where(spread > 1e-12 * y.abs().amax(0), spread, 0.0)
-    targets = (y - centre) / torch.where(spread > 0, spread, 1.0)
+    centre, spread, targets = _standardised(y)
     inputs, axis = prepare(X, settings.kind, settings.modes, rng)
     Z = inputs(X)
     model, trace, starts = run(Z, targets, axis, rng, settings)
-    reach = 0.1 * (y.amax(0) - y.amin(0))
-    low, high = y.amin(0) - reach, y.amax(0) + reach
-    return Pursuit(model, inputs, centre, spread, low, high, tuple(trace), starts)
+    return Pursuit(model, inputs, centre, spread, *_reach(y), tuple(trace), starts)
 
 # %% ../nbs/07_pursuit.ipynb #ec1e01ab
 def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
@@ -1222,8 +1237,10 @@ def true_model(
     check_arrays(2, U=U)
     if not np.isfinite(U).all() or U.shape[1] != X.shape[1] or not len(U):
         raise ValueError(f"U must be finite and (k, {X.shape[1]}), got {U.shape}")
+    if settings.kind == "linear" and not U.any(1).all():
+        raise ValueError("U must hold directions, got one of length 0")
     X, y, kind = X.double(), y.double(), settings.kind
-    centre, spread = y.mean(0), y.std(0, correction=0)
+    centre, spread, targets = _standardised(y)
     inputs, axis = prepare(X, kind, settings.modes, rng)
     U = torch.as_tensor(U, dtype=torch.float64, device=X.device)
     if kind == "linear":
@@ -1233,12 +1250,10 @@ def true_model(
     priors = Priors()
     for _ in U:
         priors = priors.add(6.0)
-    Z, targets = inputs(X), (y - centre) / spread
+    Z = inputs(X)
     model = tune(build(kind, axis, U, priors, Z, targets), 60)
     model = tune(widen(model, Z, targets, settings.most_modes), 20)
-    reach = 0.1 * (y.amax(0) - y.amin(0))
-    ends = y.amin(0) - reach, y.amax(0) + reach
-    return Pursuit(model, inputs, centre, spread, *ends, (), 0)
+    return Pursuit(model, inputs, centre, spread, *_reach(y), (), 0)
 
 # %% ../nbs/07_pursuit.ipynb #64f64528
 def predict(
@@ -1332,7 +1347,8 @@ def lessons(found: Pursuit, X: torch.Tensor, K: int) -> torch.Tensor:
     """(K, n, d): what each of K modules is to say at (n, m) inputs.
 
     Their sum over sqrt(K) is what the pursuit predicts, up to a part that is linear in
-    the inputs and in none of the z; zero if nothing was found.
+    the inputs and in none of the z; zero if nothing was found. Of more modules than K,
+    those beyond are left out.
     """
     check_counts(K=K)
     k, z = len(found.directions), module_axis(found, X)

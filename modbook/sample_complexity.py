@@ -61,6 +61,8 @@ def check_search(search: SampleSearch) -> None:
     number = isinstance(s.r, int | float) and not isinstance(s.r, bool)
     if not number or not s.r > s.l:
         raise ValueError(f"r must be a number greater than l, got {s.r!r}")
+    if not s.l <= s.c <= s.r:
+        raise ValueError(f"c must lie between l and r, got {s.c!r}")
     if not 0 <= s.c < s.limit:
         raise ValueError(f"c must be in 0..{s.limit} (limit), got {s.c!r}")
 

@@ -598,7 +598,8 @@ def difference(row: Mapping, other: Mapping) -> float:
         a, b = row[name], other[name]
         if a == b or (a != a and b != b):
             continue
-        if not (isinstance(a, float) and isinstance(b, float)) or a != a or b != b:
+        numbers = isinstance(a, float) and isinstance(b, float)
+        if not (numbers and math.isfinite(a) and math.isfinite(b)):
             return math.inf
         largest = max(largest, abs(a - b) / max(abs(a), abs(b)))
     return largest

@@ -453,7 +453,12 @@ def describe(group: Sequence[Job]) -> str:
     """The parameters of a group that are not the default, and how many it holds."""
     check_jobs(group=group)
     first, kind = group[0], type(group[0]).__name__
-    defaults = {field.name: field.default for field in fields(first)}
+    rule, defaults = (
+        getattr(first, "rule", None),
+        {f.name: f.default for f in fields(first)},
+    )
+    if is_dataclass(rule):
+        defaults |= {f"rule_{f.name}": f.default for f in fields(rule)}
     shown = {
         name: value
         for name, value in first.parameters().items()
@@ -885,7 +890,8 @@ def run_searches(
     `state` (one of STATES), `censored`, and the number of `evaluations`. `rows` are
     those of all evaluations, with `template`, the id of their line. `attrs["failed"]`
     of `found` has the last line of the traceback by id of the template. TypeError or
-    ValueError that names the argument, before anything is run.
+    ValueError that names the argument, before anything is run; `measure` alone is known
+    to be wrong when the first rows are there.
     """
     seekers = _seekers(templates, search)
     drive = _Drive(store, workers, device, executor, make_screen(show), minutes)

@@ -21,8 +21,9 @@ from modbook.theory import (
 # %% ../nbs/02_tasks.ipynb #948f0254
 def stream(*key: str | int | float) -> np.random.Generator:
     """The generator that belongs to `key`, independent of those of all other keys."""
+    key = [k.item() if isinstance(k, np.generic) else k for k in key]
     if not key or not all(isinstance(k, str | int | float | None) for k in key):
-        raise TypeError(f"key must be words and numbers, got {key!r}")
+        raise TypeError(f"key must be words, numbers and None, got {key!r}")
     digest = hashlib.sha256(json.dumps(key).encode()).digest()
     return np.random.default_rng(
         np.random.SeedSequence(list(np.frombuffer(digest, "<u4")))

@@ -417,17 +417,18 @@ def _sum_quantile(level, N, p, t1, t2, nodes: int = 48) -> np.ndarray:
     ]
     wide = (spread[0] >= spread[1])[:, None]  # then average over the Beta
     ratio, share = _terms((u + 1) / 2, *columns)
-    shift = np.where(wide, columns[3] + share, ratio)
-    a = np.where(wide[:, 0], N, p - N)[:, None] / 2
-    b = np.where(wide[:, 0], p - N + 1, N)[:, None] / 2
-    scale = np.where(wide, columns[3], np.maximum(columns[2], 1e-300))
+    low, high = (sum(_terms(q, N, p, t1, t2)) for q in (level / 2, (1 + level) / 2))
+    N, p, t1, t2 = columns
 
     def cdf(x):
-        z = np.maximum(x[:, None] - shift, 0) / scale
-        z = np.where(wide, z / (1 + z), np.minimum(z, 1))
+        x = x[:, None]
+        over = wide | (x > t1 + t2)
+        z = np.maximum(x - np.where(over, t2 + share, ratio), 0)
+        z = z / np.where(over, t2, np.maximum(t1, 1e-300))
+        z = np.where(over, z / (1 + z), np.minimum(z, 1))
+        a, b = np.where(over, N, p - N) / 2, np.where(over, p - N + 1, N) / 2
         return special.betainc(a, b, z) @ weight / 2
 
-    low, high = (sum(_terms(q, N, p, t1, t2)) for q in (level / 2, (1 + level) / 2))
     for _ in range(60):
         middle = np.sqrt(low * high)
         below = cdf(middle) < level
@@ -462,7 +463,8 @@ def loss_variances(n, p, t1, t2, d=1, v1=0.0, v2=0.0) -> tuple[np.ndarray, np.nd
     """Variances of train and test loss over training sets (and weights).
 
     t1 and t2 are the means, v1 and v2 the variances of the weights' squared lengths
-    in and out of reach. The test's is infinite where |dn - p| <= 3. Broadcasts.
+    in and out of reach. The test's is infinite where |dn - p| <= 3, unless all is in
+    reach. Broadcasts.
     """
     check_counts(n=n, p=p, d=d)
     check_from(0, t1=t1, t2=t2, v1=v1, v2=v2)
@@ -475,9 +477,11 @@ def loss_variances(n, p, t1, t2, d=1, v1=0.0, v2=0.0) -> tuple[np.ndarray, np.nd
     share = 1 - a / p
     share_variance = share * (1 - share) / (p / 2 + 1)
     test = _product_variance(t2, v2, 1 + ratio, ratio_variance)
+    test = np.where(np.isnan(test), np.inf, test)
+    test = np.where(np.equal(t2, 0) & np.equal(v2, 0), 0.0, test)  # all is in reach
     test = test + _product_variance(t1, v1, share, share_variance)
     train = _product_variance(t2, v2, N - a, 2 * (N - a)) / n**2
-    return train, np.where(np.isnan(b), np.inf, d**2 * test)
+    return train, d**2 * test
 
 # %% ../nbs/01_theory.ipynb #ed6e06b3
 def _product_variance(x, vx, y, vy) -> np.ndarray:
@@ -551,6 +555,8 @@ def sample_complexity(
     k=1,
 ) -> np.ndarray:
     """n*(eps; m, p) of Theorem 1, or of Theorem 2 where b is given. See `n_star`."""
+    check_choice(READINGS, reading=reading)
+    check_counts(k=k)
     check_shapes(eps=eps, p=p, m=m, b=1 if b is None else b, c=c, Omega=Omega, d=d, k=k)
     if b is None:
         return n_star(eps, p, *traces(p, m, c, Omega), d, branch, relative)
@@ -819,7 +825,7 @@ def fit(
 
     check_counts(n=n, parameters=parameters, m=m, d=d)
     given = {k: v for k, v in dict(train=train, test=test).items() if v is not None}
-    if not given or np.size(n) * len(given) < 4:
+    if sum(np.size(losses) for losses in given.values()) < 4:
         raise ValueError("train or test must hold at least 4 losses")
     check_from(0, **given)
     check_above(0, **({} if test is None else {"test": test}))

@@ -375,6 +375,7 @@ def check_steps(
     batch: int | None,
     rngs: Sequence[np.random.Generator] | None,
     n: int,
+    replicas: int,
 ) -> None:
     """Raise unless steps can be taken, on batches of n samples if any are asked for."""
     check_counts(iterations=iterations)
@@ -383,6 +384,8 @@ def check_steps(
         check_generators(rngs=rngs)
     if batch is not None:
         check_counts(batch=batch)
+        if len(rngs) != replicas:
+            raise ValueError(f"rngs must be {replicas} generators, got {len(rngs)}")
     if batch is not None and batch > n:
         raise ValueError(f"batch must be in 1..{n}, got {batch!r}")
 
@@ -427,7 +430,7 @@ def train(
     finite, or a setting is out of range, before anything is computed.
     """
     check_model(model, X, y)
-    check_steps(iterations, learning_rate, batch, rngs, X.shape[1])
+    check_steps(iterations, learning_rate, batch, rngs, X.shape[1], model.replicas)
     start = time.perf_counter()
     step = adam_step(model, X, y, learning_rate, batch, rngs)
     for number in range(iterations):

@@ -218,8 +218,7 @@ def check_trial(trial: Trial) -> None:
     check_counts(**({} if t.batch is None else {"batch": t.batch}))
     check_flags(fixed=t.fixed)
     check_above(0, learning_rate=t.learning_rate)
-    if not isinstance(t.seed, int) or t.seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {t.seed!r}")
+    check_seed(seed=t.seed)
     check_choice(PROJECTIONS, projection=t.projection)
     check_choice(tuple(DTYPES), dtype=t.dtype)
     check_choice(SEES, sees=t.sees)
@@ -638,7 +637,7 @@ def rule_flops(trial: Trial) -> float:
 def with_compute(trial: Trial, flops: float) -> Trial:
     """The trial, training for as many iterations as `flops` operations pay for."""
     check_above(0, flops=flops)
-    step = training_flops(replace(trial, iterations=1, checkpoints=0, held_out=0))
+    step = training_flops(trial) / trial.iterations
     return replace(trial, iterations=max(1, round(flops / step)))
 
 # %% ../nbs/09_trials.ipynb #dcd8c438
