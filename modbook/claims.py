@@ -23,9 +23,11 @@ from modbook.experiments import (
     results_folder,
 )
 from modbook.image_results import (
+    MORE_QUESTIONS,
     claim_modules_found,
     judge_figure4b,
     judge_figure12,
+    judge_more,
     judge_table3,
     judge_table4,
 )
@@ -368,12 +370,21 @@ QUESTIONS = {
 }
 CLAIMS += [
     Claim(
-        f"Reviewers: {question}",
+        f"Reviewers, sine task: {question}",
         f"not in it; asked: {words}",
         "papermill nbs/questions.ipynb",
         partial(judge_question, words),
     )
     for question, words in QUESTIONS.items()
+]
+CLAIMS += [
+    Claim(
+        f"Reviewers, images: {question}?",
+        "not in it; asked",
+        "papermill nbs/image_questions.ipynb",
+        partial(judge_more, question),
+    )
+    for question in MORE_QUESTIONS
 ]
 
 # %% ../nbs/19_claims.ipynb #6c70b811

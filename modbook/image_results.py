@@ -9,9 +9,9 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
            'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
            'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
-           'more_claims', 'published', 'beside_published', 'equivalent_noise', 'in_short', 'at_paper_size',
-           'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found',
-           'shares_before', 'rows_or_smoke']
+           'more_claims', 'judge_more', 'published', 'beside_published', 'equivalent_noise', 'in_short',
+           'at_paper_size', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12',
+           'claim_modules_found', 'shares_before', 'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -725,12 +725,18 @@ def asked_rows(rows: pd.DataFrame, part: str) -> pd.DataFrame:
 
 def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     """The other questions with their answers."""
-    lines = [
-        (claim, *image_answer(question, asked_rows(rows, part)))
-        for claim, (part, question) in MORE_QUESTIONS.items()
-    ]
+    lines = []
+    for claim, (part, question) in MORE_QUESTIONS.items():
+        lines.append((claim, *image_answer(question, asked_rows(rows, part))))
     columns = ["claim", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
+
+
+def judge_more(claim: str) -> tuple[str, str]:
+    """One of the other questions, from its recorded rows."""
+    check_choice(tuple(MORE_QUESTIONS), claim=claim)
+    accuracy, said = more_claims(recorded("image_questions")).loc[claim]
+    return accuracy, said
 
 # %% ../nbs/17_image_results.ipynb #b5855949
 PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a figure)

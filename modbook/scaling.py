@@ -607,7 +607,7 @@ def judge_fit(table: pd.DataFrame, scale: str) -> tuple[str, str]:
     """The fit in one line, and its verdict."""
     inside = (table.low <= table.paper) & (table.paper <= table.high)
     text = ", ".join(
-        f"{name} = {r.ours:.2f} ({r.low:.2f} to {r.high:.4g})"
+        f"{name} = {r.ours:.2f} ({r.low:.4g} to {r.high:.4g})"
         for name, r in table.iterrows()
     )
     words = ("[Re]", "[not Re]") if scale == "paper" else ("holds", "does not hold")

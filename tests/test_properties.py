@@ -642,7 +642,7 @@ exempt(
     """
     asked_rows best_scale choices_claims choices_table drop_with_k drops_table
     error_difference image_answer image_claims image_origins image_summary
-    image_table image_trial image_verdict in_short interval judge_figure12
+    image_table image_trial image_verdict in_short interval judge_figure12 judge_more
     little_noise more_claims samples_needed samples_table seen_table share_answer
     shares_before with_rule""",
 )
