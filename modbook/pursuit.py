@@ -1259,13 +1259,16 @@ def true_model(
 def predict(
     found: Pursuit, X: torch.Tensor, spread: bool = False
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """(n, d) predictions at (n, m) inputs; with `spread`, standard deviations too."""
+    """(n, d) predictions at (n, m) inputs; with `spread`, standard deviations too.
+
+    Where a prediction is kept from going further, its deviation is larger by as much.
+    """
     if X.ndim != 2 or X.shape[1] != len(found.inputs.mean):
         shape = (f"(n, {len(found.inputs.mean)})", tuple(X.shape))
         raise ValueError("X must have shape {}, got {}".format(*shape))
     model, Z, deviations = found.model, found.inputs(X.double()), []
     y = found.centre + found.spread * mean(model, Z)
-    y = y.maximum(found.low).minimum(found.high)
+    whole, y = y, y.maximum(found.low).minimum(found.high)
     if not spread:
         return y
     for some in chunks(len(Z), 3 * len(model.fit.alpha)):
@@ -1274,7 +1277,7 @@ def predict(
         half = torch.linalg.solve_triangular(model.fit.chol, Phi.T, upper=False)
         deviations.append((1 + half.square().sum(0)).sqrt())
     scale = math.sqrt(model.fit.variance) * found.spread
-    return y, torch.cat(deviations)[:, None] * scale
+    return y, torch.cat(deviations)[:, None] * scale + (whole - y).abs()
 
 # %% ../nbs/07_pursuit.ipynb #76d26017
 def leave_one_out(found: Pursuit, X: torch.Tensor, y: torch.Tensor) -> np.ndarray:

@@ -210,3 +210,76 @@ def test_planes_are_found_shown_and_only_taken_where_they_predict():
     lines = light(fallback=True, n_modules=4).fit(X, X[:, 0] ** 2 + np.sin(2 * X[:, 1]))
     assert lines.form_ == "modules"
     assert lines.planes_ == []
+
+
+def test_arrays_may_run_backwards():
+    X, y = data()
+    fitted = light().fit(X[::-1], y[::-1])
+    np.testing.assert_allclose(fitted.predict(X[::-1]), fitted.predict(X)[::-1])
+    mirrored = light().fit(np.fliplr(X), y)
+    assert mirrored.score(np.fliplr(X), y) > 0.5
+
+
+def test_a_deviation_knows_where_predictions_stop():
+    X = np.random.default_rng(0).standard_normal((200, 5))
+    y = X @ [1.0, 2, 3, 4, 5]
+    far = np.full((1, 5), 2.0)
+    guess, deviation = light().fit(X, y).predict(far, return_std=True)
+    assert guess < 28, "a tenth beyond what was seen"
+    assert abs(guess - 30) < deviation + 1e-3
+
+
+def test_noise_is_not_learned():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 5)), rng.standard_normal(200)
+    with pytest.warns(UserWarning, match="better than the mean"):
+        fitted = light(fallback=True).fit(X, y)
+    assert fitted.form_ == "modules"
+    assert fitted.score(X, y) < 0.5
+    assert fitted.cv_errors_
+
+
+def test_more_features_than_samples():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((560, 100))
+    y = X[:, :3].sum(1) + rng.standard_normal(560)
+    with pytest.warns(UserWarning, match="60 samples of 100 features"):
+        fitted = light(n_modules="auto", fallback=True).fit(X[:60], y[:60])
+    assert 0.5 < fitted.noise_ < 4
+    guess, deviation = fitted.predict(X[60:], return_std=True)
+    assert np.mean(np.abs(guess - y[60:]) < 2 * deviation) > 0.7
+
+
+@pytest.mark.parametrize("scales", [(1e-8, 1.0), (1.0, 1e-9), (1e100, 1e20)])
+def test_trees_do_not_depend_on_units(scales):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (400, 3))
+    y = np.where(X[:, 0] > 0.3, np.where(X[:, 1] > 0, 2.0, -1), X[:, 2] > -0.4)
+    forms, a, b = [], *scales
+    for x_scale, y_scale in ((1.0, 1.0), (a, b)):
+        fitted = light(fallback=True).fit(X[:200] * x_scale, y[:200] * y_scale)
+        assert fitted.score(X[200:] * x_scale, y[200:] * y_scale) > 0.9
+        forms.append(fitted.form_)
+    assert forms == ["trees", "trees"]
+
+
+def test_errors_name_what_is_wrong():
+    X, y = data()
+    for settings, match in (
+        (dict(fallback="no"), "fallback must be True or False"),
+        (dict(n_modules=2.0), "n_modules must be 'auto' or a whole number"),
+        (dict(n_modules=None), "n_modules must be 'auto' or a whole number"),
+        (dict(kind=None), "kind must be one of"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=match):
+            light(**settings).fit(X, y)
+    for scale in (1e200, 1e-200):
+        with pytest.raises(ValueError, match="y is too"):
+            light().fit(X, y * scale)
+    fitted = light().fit(X, y)
+    for names in ("ab", "abcde"):
+        with pytest.raises(ValueError, match="names must be 4"):
+            fitted.plot(X, y, names=list(names))
+    plt.close(fitted.plot(X, y, names=["$x", "$\\foo$", "c", "d"]))
+    assert fitted.functions_[0](0.0).shape == (1,)
+    assert fitted.functions_[0]([0.0, 1.0]).shape == (2,)
