@@ -316,7 +316,8 @@ def claim_peers() -> tuple[str, str]:
     ]
     worst = verdicts.loc[verdicts.ratio.idxmax()]
     parts.append(f"at worst {worst.ratio:.1f} times the best ({worst.task})")
-    return "; ".join(parts), reached(count_verdicts(verdicts).reached.all())
+    said = f"at {JUDGED} samples: " + "; ".join(parts)
+    return said, reached(count_verdicts(verdicts).reached.all())
 
 # %% ../nbs/22_beyond.ipynb #1af9894d
 def claim_targets() -> tuple[str, str]:

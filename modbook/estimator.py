@@ -501,7 +501,9 @@ class ModuleFunction:
             return np.linalg.norm(X - u, axis=1)
         return X @ u
 
-    def __call__(self, z: np.ndarray | Sequence | float | int, return_std: bool = False):
+    def __call__(
+        self, z: np.ndarray | Sequence | float | int, return_std: bool = False
+    ):
         """The centred function at (n,) projections: (n,), or (n, d) for d outputs."""
         u, inputs = self.found.model.U[self.j], self.found.inputs
         z = torch.tensor(np.atleast_1d(z).astype(float), device=u.device)

@@ -585,7 +585,8 @@ exempt(
     "a step of main, which tells of bad input on standard error",
     """
     parse_settings as_python summary run_command report print_failures
-    processes span amount print_costs cost_lines status_command describe state_line
+    processes span amount work list_names print_costs cost_lines status_command
+    describe state_line
     as_settings merge_command merged_line outdated_lines export_command verify_command
     Unread main stopped""",
 )
@@ -610,7 +611,8 @@ exempt(
     """
     additive additive_start apart bell bends choose_form cost cross_validate draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
-    fit_smooth fit_trees for_folds free_numbers left_over most_modules pack rows_of_two
+    fit_smooth fit_trees for_folds free_numbers left_over most_modules pack passes
+    rows_of_two spreads with_noise
     shares_of slopes_and_bells some_of spline unpack warn_about""",
 )
 exempt(
