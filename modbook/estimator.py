@@ -660,7 +660,8 @@ class ModularRegressor(_Answering):
       or a distance to a point;
     - `fallback`: whether other functions of the modules, functions of planes that they
       lie in, a Gaussian process of all inputs and boosted trees are cross-validated
-      against what was found, where that leaves over 0.2 % of the variance unexplained;
+      against what was found, where that leaves over 0.2 % of the variance unexplained.
+      It takes most of the time of such a fit: False is several times faster;
     - `max_starts`, a number or None: random directions of the last scan, before the
       search is given up; None: by the number of features, at most 300,000. Fewer are
       faster, and may miss modules;

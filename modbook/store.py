@@ -312,12 +312,13 @@ def columns_of(rows: Sequence[str], names: list[str]) -> dict[str, list | np.nda
     """Columns from rows that are lists as text, some hundred rows read at once."""
     columns = {name: [] for name in names}
     for i in range(0, len(rows), 500):  # what is read fits the cache
-        some = [row[1:-1] for row in rows[i : i + 500]]
-        values = json.loads(f"[{','.join(some)}]")
-        if len(values) != len(some) * len(names):
-            raise json.JSONDecodeError("too many or too few values", some[0], 0)
-        for place, parts in enumerate(columns.values()):
-            parts.append(packed(values[place :: len(names)]))
+        some = json.loads(f"[{','.join(rows[i : i + 500])}]")
+        if not all(type(row) is list and len(row) == len(names) for row in some):
+            raise json.JSONDecodeError("too many or too few values", rows[i], 0)
+        for parts, values in zip(
+            columns.values(), zip(*some, strict=True), strict=True
+        ):
+            parts.append(packed(list(values)))
     return {name: joined(parts) for name, parts in columns.items()}
 
 # %% ../nbs/11_store.ipynb #2ccc0760
