@@ -113,8 +113,8 @@ def _add_list(commands) -> None:
     text = "name the experiments, scales and methods, or an experiment's parameters"
     examples = "  modbook list\n  modbook list sweep"
     parser = _command(commands, "list", text, examples)
-    help = "what --set takes for this one"
-    parser.add_argument("experiment", nargs="?", choices=EXPERIMENTS, help=help)
+    told = "what --set takes for this one"
+    parser.add_argument("experiment", nargs="?", choices=EXPERIMENTS, help=told)
 
 
 def _add_experiment(parser) -> None:

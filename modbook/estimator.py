@@ -6,8 +6,9 @@ __all__ = ['DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 
            'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over', 'fit_modules', 'apart', 'bell', 'bends',
            'spline', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start', 'fit_form',
            'for_folds', 'cross_validate', 'shares_of', 'cost', 'choose_form', 'ModuleFunction', 'most_modules',
-           'ModularRegressor', 'settings_of', 'describe', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two',
-           'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain', 'load']
+           'ModularRegressor', 'settings_of', 'describe', 'check_size', 'warn_about', 'draw_curve', 'draw_weights',
+           'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
+           'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -586,6 +587,7 @@ class _Fitting(_Asked):
         settings, device = settings_of(self, *X.shape), choose_device(self.device)
         self._flat = y.ndim == 1
         y = np.ascontiguousarray(y.reshape(len(y), -1), dtype=np.float64)
+        check_size(y)
         warn_about(X, y)
         seed = check_random_state(self.random_state).randint(2**31)
         with one_thread():
@@ -656,12 +658,11 @@ class ModularRegressor(_Answering):
       many are kept; "auto" lets it go as far as a quarter of what the samples could
       determine, and no further than three times the number of features (at least 8, at
       most 32);
-    - `kind`, "linear" or "distance": whether a module sees a projection of the inputs
-      or a distance to a point;
+    - `kind`, "linear" or "distance": what a module sees, a projection or a distance;
     - `fallback`: whether other functions of the modules, functions of planes that they
       lie in, a Gaussian process of all inputs and boosted trees are cross-validated
-      against what was found, where that leaves over 0.2 % of the variance unexplained.
-      It takes most of the time of such a fit: False is several times faster;
+      against what was found, where that leaves over 0.2 % of the variance unexplained;
+      False is several times faster;
     - `max_starts`, a number or None: random directions of the last scan, before the
       search is given up; None: by the number of features, at most 300,000. Fewer are
       faster, and may miss modules;
@@ -669,11 +670,8 @@ class ModularRegressor(_Answering):
       from; a number gives the same answer every time;
     - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
 
-    Predictions go no further beyond the targets seen than a tenth of their range, if
-    the modules of the pursuit predict; where they would, the standard deviation says by
-    how much.
-
-    After `fit`, which takes one thread, it has
+    The form "modules" predicts a tenth of the range of y beyond it at most; a standard
+    deviation says how much further it would go. After `fit`, on one thread, it has
 
     - `n_modules_`: the modules found;
     - `directions_`: their unit directions (or centres), a row each;
@@ -720,6 +718,14 @@ def describe(
     e.noise_ = float(found.noise[0]) if e._flat else found.noise
 
 # %% ../nbs/20_estimator.ipynb #9ba116ac
+def check_size(y: np.ndarray) -> None:
+    """Raise ValueError if float64 has no standard deviation for (n, d) targets."""
+    with np.errstate(over="ignore"):
+        spread = y.std(0)
+    if not np.isfinite(spread).all() or (np.ptp(y, axis=0) > spread * 1e9).any():
+        raise ValueError("y is too large or too small for float64: scale it")
+
+
 def warn_about(X: np.ndarray, y: np.ndarray) -> None:
     """Say what is odd about the data, and what to do."""
     constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
@@ -742,10 +748,6 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
             "deviation can be relied on; give more samples or fewer features.",
             stacklevel=4,
         )
-    with np.errstate(over="ignore"):
-        spread = y.std(0)
-    if not np.isfinite(spread).all() or (np.ptp(y, axis=0) > spread * 1e9).any():
-        raise ValueError("y is too large or too small for float64: scale it")
     if (np.ptp(y, axis=0) == 0).any():
         warnings.warn(
             "y is constant, and so is the prediction: check the target.", stacklevel=4

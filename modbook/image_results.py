@@ -725,9 +725,10 @@ def asked_rows(rows: pd.DataFrame, part: str) -> pd.DataFrame:
 
 def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     """The other questions with their answers."""
-    lines = []
-    for claim, (part, question) in MORE_QUESTIONS.items():
-        lines.append((claim, *image_answer(question, asked_rows(rows, part))))
+    lines = [
+        (claim, *image_answer(question, asked_rows(rows, part)))
+        for claim, (part, question) in MORE_QUESTIONS.items()
+    ]
     columns = ["claim", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
@@ -735,8 +736,8 @@ def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
 def judge_more(claim: str) -> tuple[str, str]:
     """One of the other questions, from its recorded rows."""
     check_choice(tuple(MORE_QUESTIONS), claim=claim)
-    accuracy, said = more_claims(recorded("image_questions")).loc[claim]
-    return accuracy, said
+    part, question = MORE_QUESTIONS[claim]
+    return image_answer(question, asked_rows(recorded("image_questions"), part))
 
 # %% ../nbs/17_image_results.ipynb #b5855949
 PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a figure)

@@ -100,11 +100,8 @@ class Product:
         scale: float = 1.0,
     ):
         shapes = [tuple(T.shape) for T in (A, B, out)]
-        if [len(shape) for shape in shapes] != [3, 3, 3] or shapes != [
-            (*A.shape[:2], B.shape[1]),
-            (A.shape[0], *B.shape[1:]),
-            (*A.shape[:2], B.shape[2]),
-        ]:
+        fit = A.ndim == B.ndim == 3 and B.shape[:2] == (len(A), A.shape[2])
+        if not fit or out.shape != (*A.shape[:2], B.shape[2]):
             raise ValueError(f"A, B and out must fit as matrices do, got {shapes}")
         self.A, self.B, self.out, self.scale = A, B, out, scale
         self.call, self.before, self.after = prepared(A, B, out, scale)

@@ -10,8 +10,8 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'BINS', 'SHARE',
            'central_weights', 'Scene', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'equations', 'uphill',
            'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price', 'grow', 'importance',
            'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run', 'rounds', 'finish',
-           'simplify', 'true_model', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
-           'pursued_projections', 'lessons', 'teach']
+           'simplify', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis',
+           'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -1256,6 +1256,17 @@ def true_model(
     return Pursuit(model, inputs, centre, spread, *_reach(y), (), 0)
 
 # %% ../nbs/07_pursuit.ipynb #64f64528
+def leverage(model: Model, Z: torch.Tensor) -> torch.Tensor:
+    """(n,) h of whitened inputs: the variance of the weights' part over noise."""
+    parts = []
+    for some in chunks(len(Z), 3 * len(model.fit.alpha)):
+        Phi = design(model.kind, model.axis, model.U, Z[some])
+        Phi = Phi[:, model.fit.active] * model.fit.root
+        half = torch.linalg.solve_triangular(model.fit.chol, Phi.T, upper=False)
+        parts.append(half.square().sum(0))
+    return torch.cat(parts)
+
+
 def predict(
     found: Pursuit, X: torch.Tensor, spread: bool = False
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -1266,18 +1277,13 @@ def predict(
     if X.ndim != 2 or X.shape[1] != len(found.inputs.mean):
         shape = (f"(n, {len(found.inputs.mean)})", tuple(X.shape))
         raise ValueError("X must have shape {}, got {}".format(*shape))
-    model, Z, deviations = found.model, found.inputs(X.double()), []
+    model, Z = found.model, found.inputs(X.double())
     y = found.centre + found.spread * mean(model, Z)
     whole, y = y, y.maximum(found.low).minimum(found.high)
     if not spread:
         return y
-    for some in chunks(len(Z), 3 * len(model.fit.alpha)):
-        Phi = design(model.kind, model.axis, model.U, Z[some])
-        Phi = Phi[:, model.fit.active] * model.fit.root
-        half = torch.linalg.solve_triangular(model.fit.chol, Phi.T, upper=False)
-        deviations.append((1 + half.square().sum(0)).sqrt())
     scale = math.sqrt(model.fit.variance) * found.spread
-    return y, torch.cat(deviations)[:, None] * scale + (whole - y).abs()
+    return y, (1 + leverage(model, Z)).sqrt()[:, None] * scale + (whole - y).abs()
 
 # %% ../nbs/07_pursuit.ipynb #76d26017
 def leave_one_out(found: Pursuit, X: torch.Tensor, y: torch.Tensor) -> np.ndarray:
@@ -1286,10 +1292,8 @@ def leave_one_out(found: Pursuit, X: torch.Tensor, y: torch.Tensor) -> np.ndarra
     Directions are free numbers as well, so the errors are scaled as generalised
     cross-validation scales them, to what is left of the samples without those.
     """
-    guess, deviation = predict(found, X, spread=True)
-    model = found.model
-    unit = math.sqrt(model.fit.variance) * found.spread.clamp(min=1e-300)
-    h = (deviation / unit).square() - 1
+    guess, model = predict(found, X), found.model
+    h = leverage(model, found.inputs(X.double()))[:, None]
     errors = ((y - guess) / (1 - h).clamp(min=1e-3)).square().mean(0)
     room = model.data.n * (1 - h.mean(0)).clamp(min=1e-3)
     free = model.U.numel() - (len(model.U) if model.kind == "linear" else 0)

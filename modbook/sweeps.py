@@ -453,11 +453,8 @@ def describe(group: Sequence[Job]) -> str:
     """The parameters of a group that are not the default, and how many it holds."""
     check_jobs(group=group)
     first, kind = group[0], type(group[0]).__name__
-    rule, defaults = (
-        getattr(first, "rule", None),
-        {f.name: f.default for f in fields(first)},
-    )
-    if is_dataclass(rule):
+    defaults = {f.name: f.default for f in fields(first)}
+    if is_dataclass(rule := getattr(first, "rule", None)):
         defaults |= {f"rule_{f.name}": f.default for f in fields(rule)}
     shown = {
         name: value

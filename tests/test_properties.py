@@ -609,7 +609,8 @@ exempt(
     "estimator",
     INSIDE,
     """
-    additive additive_start apart bell bends choose_form cost cross_validate draw_curve
+    additive additive_start apart bell bends check_size choose_form cost cross_validate
+    draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over most_modules pack passes
     rows_of_two spreads with_noise
@@ -682,7 +683,8 @@ exempt(
     add basin bin_index bin_sums binned block bounds build by_priors cap
     central_weights centres check_data chunks climbs damped design distinct
     equations evidence_slopes factor finish gram grow hand_out importance
-    inverse_of_lower jacobian keep keep_some leave_one_out lessons likeness
+    inverse_of_lower jacobian keep keep_some leave_one_out lessons leverage
+    likeness
     log_density log_spectrum mean module_axis module_function moments
     normal_equations places posterior predict prepare price prune refine rounds run
     scan scorer see settle simplify slope_weights solve spectrum subset tangent
