@@ -64,11 +64,25 @@ class ImageScale:
     monolithic: tuple[int, ...]
     learning_rate: float
     n_test: int
+    n_rule: int  # training inputs of the rule's choices
 
 # %% ../nbs/17_image_results.ipynb #eb4f4f76
 IMAGE_SCALES = {
     "smoke": ImageScale(
-        (1, 2), 2, 2048, 1, (0.0, 1.0), 1, 0, 2, 16, (16, 8), (32, 16), 3e-3, 500
+        (1, 2),
+        2,
+        2048,
+        1,
+        (0.0, 1.0),
+        1,
+        0,
+        2,
+        16,
+        (16, 8),
+        (32, 16),
+        3e-3,
+        500,
+        2048,
     ),
     "laptop": ImageScale(
         k=tuple(range(1, 9)),
@@ -84,6 +98,7 @@ IMAGE_SCALES = {
         monolithic=(128, 128, 128, 64, 32),
         learning_rate=1e-3,
         n_test=10_000,
+        n_rule=150_000,
     ),
     "paper": ImageScale(
         k=tuple(range(1, 9)),
@@ -99,6 +114,7 @@ IMAGE_SCALES = {
         monolithic=(512, 512, 512, 256, 128),
         learning_rate=1e-4,
         n_test=10_000,
+        n_rule=1_000_000,
     ),
 }
 
@@ -292,19 +308,28 @@ def with_rule(rule: ImageRule, **changes) -> dict:
 
 CHOICES = {
     "random start": dict(start="random"),
+    "told its image": dict(start="oracle"),
+    "told its image, one projection for all": dict(start="oracle, shared"),
     "printed": with_rule(PRINTED),
     "printed, one class a module": with_rule(PRINTED, targets="one class"),
     "printed, all classes": with_rule(PRINTED, targets="all"),
     "printed, classes of one image": with_rule(PRINTED, targets="image"),
-    "printed, sigma from the distance": with_rule(PRINTED, sigma=0.0),
+    "printed, sigma sqrt(2H)": with_rule(PRINTED, sigma=0.0),
+    "printed, sigma the median distance": with_rule(PRINTED, sigma=1.0, measured=True),
     "printed, rate 0.1": with_rule(PRINTED, rate=0.1),
+    "printed, ridge 10": with_rule(PRINTED, ridge=10.0),
     "printed, ridge 10 and rate 10": with_rule(PRINTED, ridge=10.0, rate=10.0),
     "A": with_rule(VARIANT_A),
     "A, ridge 0.1 and rate 0.01": with_rule(VARIANT_A, ridge=0.1, rate=0.01),
     "A, ridge 1 and rate 0.01": with_rule(VARIANT_A, ridge=1.0, rate=0.01),
     "A, ridge 100 and rate 100": with_rule(VARIANT_A, ridge=100.0, rate=100.0),
     "A, rate 3": with_rule(VARIANT_A, rate=3.0),
+    "A, sigma the median distance": with_rule(VARIANT_A, sigma=1.0, measured=True),
+    "A, sigma 20": with_rule(VARIANT_A, sigma=20.0),
     "A, sigma 40": with_rule(VARIANT_A, sigma=40.0),
+    "A, length 0.3": with_rule(VARIANT_A, length=0.3),
+    "A, length 1": with_rule(VARIANT_A, length=1.0),
+    "A, length 3": with_rule(VARIANT_A, length=3.0),
     "A, not centred": with_rule(VARIANT_A, centred=False),
     "A, all classes": with_rule(VARIANT_A, targets="all"),
     "A, one class a module": with_rule(VARIANT_A, targets="one class"),
@@ -328,9 +353,9 @@ class RuleChoicesImages(ImageExperiment):
     def grid(self) -> list[Cell]:
         """A modular network for each choice, on few seeds."""
         size = self.size()
-        settings = dict(trial="random")
+        k, common = min(4, size.k_table), dict(trial="random", n=size.n_rule)
         return [
-            self.cell(method, min(4, size.k_table), seed, **settings, **CHOICES[method])
+            self.cell(method, k, seed, **common, **CHOICES[method])
             for method in self.method_names()
             for seed in self.seed_range(min(3, size.seeds))
         ]
