@@ -423,7 +423,14 @@ CASES: dict[str, dict[str, Kind]] = {
         **dict(noise=NOISE, combinations=FLAG, gauge=FLAG, keep=FLAG),
     ),
     "image_trials.ImageRule": dict(
-        rate=POSITIVE, batch=COUNT, sigma=NOISE, ridge=POSITIVE, centred=FLAG
+        rate=POSITIVE,
+        batch=COUNT,
+        sigma=NOISE,
+        ridge=POSITIVE,
+        centred=FLAG,
+        relative=FLAG,
+        measured=FLAG,
+        length=NOISE,
     ),
     # pursuit
     "pursuit.Settings": dict(
@@ -653,12 +660,12 @@ exempt(
     "image_trials",
     INSIDE,
     """
-    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule
+    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule bandwidth
     build_image_network find_modules seen_by starting_point
     check_image_trial columns covariances draw_uniform effective_rank
     estimate_image_seconds fit fix_gauge groups_of_classes image_loss
     image_memory image_operations kept_column loaded looks matrices order_stream
-    own_targets random_start rule_step score share_of_strongest spectral_projection
+    own_targets random_start rescaled rule_step score share_of_strongest spectral_projection
     spectral_start starting_projections whole""",
 )
 exempt("images", RECORD, "Base ImageTask Images")
@@ -667,7 +674,8 @@ exempt(
     INSIDE,
     """
     Resuming bases batches check_allowed check_balance check_share fillings k_hot
-    noise_generator read_batch scoring_batches seen side_shares version""",
+    channel_sums check_known noise_generator noted_hashes read_batch scoring_batches
+    seen sha256 side_shares unpack version why_not""",
 )
 exempt(
     "pursuit",
