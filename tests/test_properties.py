@@ -665,7 +665,8 @@ exempt(
     check_image_trial columns covariances draw_uniform effective_rank
     estimate_image_seconds fit fix_gauge groups_of_classes image_loss
     image_memory image_operations kept_column loaded looks matrices order_stream
-    own_targets random_start rescaled rule_step score share_of_strongest spectral_projection
+    own_targets random_start rescaled rule_step score share_of_strongest
+    spectral_projection
     spectral_start starting_projections whole""",
 )
 exempt("images", RECORD, "Base ImageTask Images")
