@@ -460,11 +460,13 @@ def image_table(
         pairs = zip(texts, summary.seeds, strict=True)
         texts = [f"{text} ({seeds})" if text else "" for text, seeds in pairs]
     table = summary.assign(text=texts)
-    mixed = [k for k in ("scale", "data") if k != across and summary[k].nunique() > 1]
+    keys = [key for key in ("scale", "data", "k") if key != across]
+    mixed = [key for key in keys if summary[key].nunique() > 1]
     table = table.pivot_table("text", [*mixed, "method"], across, "first", sort=False)
     order = {name: place for place, name in enumerate(IMAGE_METHODS)}
-    by_method = lambda index: index.map(lambda name: order.get(name, -1))  # noqa: E731
-    table = table.sort_index(level="method", key=by_method, sort_remaining=False)
+    placed = lambda name: order.get(name, -1)  # noqa: E731
+    by_method = lambda i: i.map(placed) if i.name == "method" else i  # noqa: E731
+    table = table.sort_index(level=[*mixed, "method"], key=by_method)
     table = table.rename(index=IMAGE_METHODS).fillna("")
     return table.rename(columns="{:g}".format) if across == "noise" else table
 
