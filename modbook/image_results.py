@@ -34,7 +34,6 @@ from modbook.experiments import (
     Comparison,
     Experiment,
     check_range,
-    plus_minus,
     recorded,
     run_experiment,
     verdict,
@@ -455,7 +454,8 @@ def image_table(
 
     In brackets the number of seeds, where that is not the same everywhere.
     """
-    texts = plus_minus(summary[measure], summary[f"{measure}_se"])
+    pairs = zip(summary[measure], summary[f"{measure}_se"], strict=True)
+    texts = [with_error(*pair, 1 if "rank" in measure else 3) for pair in pairs]
     if summary.seeds.nunique() > 1:
         pairs = zip(texts, summary.seeds, strict=True)
         texts = [f"{text} ({seeds})" if text else "" for text, seeds in pairs]
@@ -510,7 +510,8 @@ def looks_table(summary: pd.DataFrame, across: str = "k") -> pd.DataFrame:
     """
     summary = summary[summary.share.notna()]
     tables = [image_table(summary, across, measure) for measure in LOOKS]
-    return pd.concat(tables, keys=LOOKS.values(), names=["", "method"])
+    names = ["", *tables[0].index.names]
+    return pd.concat(tables, keys=LOOKS.values(), names=names)
 
 # %% ../nbs/17_image_results.ipynb #df700448
 class ImageQuestion(NamedTuple):

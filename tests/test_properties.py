@@ -654,7 +654,8 @@ exempt(
     error_difference image_answer image_claims image_origins image_summary
     image_table image_trial image_verdict in_short interval judge_figure12 judge_more
     little_noise more_claims samples_needed samples_table seen_table share_answer
-    shares_before with_rule""",
+    about captioned column_share gap_closed judge_samples judge_seen published_table
+    samples_by_seed samples_growth samples_text seen_answer shares_judged with_rule""",
 )
 exempt(
     "image_trials",
