@@ -612,13 +612,14 @@ def batches(
         raise ValueError(f"batch must be at most n = {n}, got {batch}")
     table = torch.as_tensor(task.rows, dtype=torch.long, device=device)
     noise = noise_generator(rng, device)
+    drawn = task.train.mean.new_empty(batch, task.k, task.train.pixels.shape[1])
     for _ in range(epochs):
         order = torch.as_tensor(rng.permutation(n), device=device)
         for start in range(0, n - batch + 1, batch):
             rows = table[order[start : start + batch]]
             X = task.train.gather(rows)
             if task.noise:
-                X += task.noise * torch.randn(X.shape, generator=noise, device=device)
+                X += drawn.normal_(0, task.noise, generator=noise)
             yield X, task.train.classes(rows)
 
 # %% ../nbs/03_images.ipynb #6e0ed3eb
