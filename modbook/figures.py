@@ -19,7 +19,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .experiments import NAMES, check_table
+from modbook.experiments import (
+    NAMES,
+    Experiment,
+    check_settings,
+    check_table,
+    own_settings,
+    recorded_costs,
+)
 from .image_results import IMAGE_METHODS, published
 from .images import CLASSES, Images, shrink
 from .metrics import chance
@@ -202,7 +209,7 @@ def samples_against_m(means: pd.DataFrame, published: dict) -> Figure:
 
 
 def draw_samples(axes: Axes, rows: pd.DataFrame, x: pd.Series, method: str) -> None:
-    """Medians with quartiles of one method; arrows where they are censored."""
+    """Medians with intervals of one method; arrows where they are censored."""
     look = LOOKS.get(method, dict(color="#0072B2", marker="o"))
     name = NAMES.get(method, method)
     at = rows.samples.clip(upper=rows.tried)
@@ -296,7 +303,7 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
             axes.tick_params("x", which="minor", bottom=False, labelbottom=False)
             axes.legend(fontsize=8)
         panels[0].set_xlabel("learning rate")
-        panels[0].set_ylabel("samples needed (median, quartiles)")
+        panels[0].set_ylabel("samples needed (median)")
         panels[0].yaxis.set_major_formatter("{x:g}")
         panels[0].yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     return figure
