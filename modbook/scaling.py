@@ -3,22 +3,22 @@
 # %% auto #0
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
-           'DRAWS', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'CONTRADICTED', 'RATES', 'FIGURE8_SCALES',
-           'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES',
-           'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends', 'Figure2', 'plain',
-           'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances', 'resampled_ratios',
-           'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better', 'judge_calibration', 'Nearest',
-           'side_by_side', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table',
-           'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table',
-           'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'finished',
-           'search_table', 'shorter', 'Figure4a', 'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth',
-           'growth_laws', 'worth_learning', 'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers',
-           'judge_figure4a', 'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table',
-           'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means',
-           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
-           'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table', 'best_rows',
-           'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8',
-           'claim_e3']
+           'DRAWS', 'NEAREST', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'FIRST_ASKED', 'CONTRADICTED',
+           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
+           'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
+           'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
+           'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
+           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same',
+           'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
+           'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
+           'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
+           'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
+           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
+           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
+           'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
+           'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch',
+           'settings_table', 'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit',
+           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -361,14 +361,27 @@ def judge_calibration(table: pd.DataFrame) -> str:
     return "; ".join(said)
 
 # %% ../nbs/14_scaling.ipynb #8d73b2f2
+NEAREST = dict(tau=6, batch=128)  # by the calibration
+
+
+def in_batches(cells: Iterable[Cell], batch: int) -> list[Cell]:
+    """Cells that train in batches; in full batches where n is not above `batch`."""
+    return [
+        cell._replace(trial=replace(cell.trial, batch=batch))
+        if cell.trial.n > batch
+        else cell
+        for cell in cells
+    ]
+
+
 @dataclass(frozen=True)
 class Nearest(Sweep):
     """Settings of the sweep at the choice that the calibration finds nearest."""
 
     name: ClassVar[str] = "nearest"
 
-    tau: int = 6  # sine waves a module
-    batch: int = 128  # samples a step of training; the full batch where n is less
+    tau: int = NEAREST["tau"]  # sine waves a module
+    batch: int = NEAREST["batch"]  # samples a step of training
 
     def __post_init__(self):
         super().__post_init__()
@@ -376,12 +389,7 @@ class Nearest(Sweep):
 
     def grid(self) -> list[Cell]:
         """All trials of the sweep, in batches."""
-        return [
-            cell._replace(trial=replace(cell.trial, batch=self.batch))
-            if cell.trial.n > self.batch
-            else cell
-            for cell in super().grid()
-        ]
+        return in_batches(super().grid(), self.batch)
 
 # %% ../nbs/14_scaling.ipynb #8f3c8d44
 def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
@@ -757,6 +765,9 @@ FIGURE4A_SCALES = {
 }
 
 # %% ../nbs/14_scaling.ipynb #e5d9c4e7
+FIRST_ASKED = "monolithic, random, algorithm1, algorithm1-adam, oracle"
+
+
 @dataclass(frozen=True)
 class Figure4a(SearchExperiment):
     """Settings of Figure 4a, sample complexity against dimension."""
@@ -764,7 +775,7 @@ class Figure4a(SearchExperiment):
     name: ClassVar[str] = "fig4a"
     scales: ClassVar[Mapping[str, SearchScale]] = FIGURE4A_SCALES
 
-    methods: str = "all"  # or some of NAMES, separated by commas
+    methods: str = FIRST_ASKED  # some of NAMES, separated by commas, or all
 
     def __post_init__(self):
         super().__post_init__()
@@ -790,6 +801,26 @@ class Figure4a(SearchExperiment):
             for arch in scale.architectures
             for seed in range(self.seeds or scale.seeds)
         ]
+
+# %% ../nbs/14_scaling.ipynb #f4a00002
+@dataclass(frozen=True)
+class NearestFigure4a(Figure4a):
+    """Settings of Figure 4a at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest_fig4a"
+
+    tau: int = NEAREST["tau"]
+
+    def grid(self) -> list[Cell]:
+        """A trial at the first n for every search, in batches."""
+        batch = dict(batch=NEAREST["batch"])
+        return [
+            cell._replace(trial=replace(cell.trial, **batch)) for cell in super().grid()
+        ]
+
+    def search(self) -> SampleSearch:
+        """Algorithm 2 before its first question; it asks for no less than a batch."""
+        return replace(super().search(), l=math.log2(NEAREST["batch"]))
 
 # %% ../nbs/14_scaling.ipynb #79599d7a
 def search_checks(settings: SearchExperiment, rows: pd.DataFrame) -> dict[str, int]:
@@ -1421,5 +1452,8 @@ def claim_e3() -> tuple[str, str]:
 # %% ../nbs/14_scaling.ipynb #6a095708
 SCALING = {
     e.name: e
-    for e in (Calibration, Nearest, Figure2, Figure4a, HyperparameterSearch, Figure8)
+    for e in (
+        *(Calibration, Nearest, NearestFigure4a),
+        *(Figure2, Figure4a, HyperparameterSearch, Figure8),
+    )
 }
