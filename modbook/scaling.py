@@ -544,7 +544,7 @@ def panels(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict]]:
     sizes = [network_size(1, *a) for a in zip(rows.width, rows.layers, strict=True)]
     rows, high = rows.assign(p=sizes), rows.m.isin(range(5, 10))
     over_k = over_m = rows
-    if rows.scale.iloc[0] != "paper":
+    if rows.scale.iloc[0] == "laptop":  # a cross-section
         small = rows.architecture.isin([named(a) for a in SMALL])
         shared = small & rows.n.isin((200, 1000))
         over_k, over_m = rows[shared & (rows.m == 5)], rows[shared & (rows.k == 5)]

@@ -391,6 +391,8 @@ CASES: dict[str, dict[str, Kind]] = {
     "figures.loss_against_n": dict(summary=TABLE),
     "figures.directions_against_n": dict(summary=TABLE, modules_per_k=COUNT),
     "figures.speed": dict(table=TABLE),
+    "figures.costs": dict(settings=SETTINGS),
+    "figures.parameters_of": dict(settings=SETTINGS, rows=TABLE),
     # images and image_trials
     "images.choose_source": dict(source=choice("digits", "auto", "cifar10")),
     "images.source_name": dict(source=choice("digits", "auto", "cifar10")),
@@ -546,9 +548,11 @@ exempt(
     "figures",
     TABLES,
     """
-    draw_methods legend_below choices_drawn constants_beside_paper distance_against_tau
+    command draw_methods legend_below choices_drawn constants_beside_paper
+    distance_against_tau
     draw_ends draw_samples draw_series embeddings loss_against_m loss_against_modules
-    losses_beside_published module_drawn ratios samples_against_m samples_by_setting
+    losses_beside_published module_drawn provenance ratios samples_against_m
+    samples_by_setting
     settings_ratios similarity_in_training trend_panels""",
 )
 exempt("claims", INSIDE, "from_sweep deviations")
@@ -574,8 +578,9 @@ exempt(
     figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
     growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
     judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
-    named needs_fewer network_settings panels plain points predicted published_point
-    ratios_to_paper readable_means replay resampled_distances
+    median_interval named needs_fewer network_settings panels plain points predicted
+    published_point
+    ratios_to_paper readable_means replay resampled_distances resampled_ratios
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
     search_checks searched_trial side_by_side effects_table finished""",
