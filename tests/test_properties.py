@@ -379,6 +379,7 @@ CASES: dict[str, dict[str, Kind]] = {
     | dict(m=COUNT, tau=COUNT, methods=choice("oracle", "all", *METHODS)),
     "experiments.run_experiment": dict(settings=SETTINGS, show=FLAG),
     "experiments.cost_table": dict(settings=SETTINGS, seconds=POSITIVE),
+    "experiments.planned_costs": dict(settings=SETTINGS, seconds=POSITIVE),
     "experiments.state_of": dict(settings=SETTINGS, store=STORE),
     "experiments.record": dict(name=NAME, table=TABLE, folder=FOLDER, replace=FLAG),
     "experiments.recorded": dict(name=NAME, folder=FOLDER),
