@@ -579,7 +579,7 @@ exempt(
     ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
-    search_checks searched_trial side_by_side effects_table finished""",
+    search_checks searched_trial side_by_side effects_table finished in_batches""",
 )
 exempt(
     "__main__",
@@ -712,7 +712,8 @@ exempt(
     "experiments",
     TABLES,
     """
-    compare_costs costs_path read_table record_costs recorded_costs recorded_trials
+    asked_cells compare_costs costs_path read_table record_costs recorded_costs
+    recorded_trials run_minutes
     write_table""",
 )
 exempt(
