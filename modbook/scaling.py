@@ -7,18 +7,18 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
            'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
            'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
-           'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better', 'judge_calibration',
-           'in_batches', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers',
-           'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training',
-           'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment', 'label_searches', 'replay',
-           'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a', 'search_checks', 'judge_search',
-           'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning', 'exponential', 'Share', 'share', 'fewer',
-           'needs_fewer', 'figure4a_answers', 'judge_figure4a', 'judge_growth', 'sample_means', 'readable_means',
-           'published_table', 'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers',
-           'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings',
-           'said', 'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table',
-           'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2',
-           'claim_figure8', 'claim_e3']
+           'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
+           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same',
+           'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
+           'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
+           'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
+           'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
+           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
+           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
+           'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
+           'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch',
+           'settings_table', 'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit',
+           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -279,15 +279,20 @@ def log_distances(rows: pd.DataFrame) -> np.ndarray:
 DRAWS = 1000
 
 
-def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
-    """Mean squared log distances of a choice, one for each draw of its seeds.
+def resampled_ratios(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
+    """Our mean loss over the paper's at each point, (draws, points), seeds redrawn.
 
     The draws are the same for every choice with the same number of seeds.
     """
     found = [ratios_to_paper(some) for _, some in rows.groupby("seed")]
     ratios = np.array([list(of.values()) for of in found])  # (seeds, points)
     picks = np.random.default_rng(0).integers(len(found), size=(draws, len(found)))
-    return (np.log(ratios[picks].mean(1)) ** 2).mean(1)
+    return ratios[picks].mean(1)
+
+
+def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
+    """Mean squared log distances of a choice, one for each draw of its seeds."""
+    return (np.log(resampled_ratios(rows, draws)) ** 2).mean(1)
 
 # %% ../nbs/14_scaling.ipynb #e525ca9a
 def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
@@ -321,14 +326,23 @@ def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
 
 # %% ../nbs/14_scaling.ipynb #e10a1456
 def calibration_points(rows: pd.DataFrame) -> pd.DataFrame:
-    """Our mean loss over the paper's, a line for each choice, a column for a point."""
-    choices = rows.groupby("method", sort=False)
-    table = pd.DataFrame({name: ratios_to_paper(some) for name, some in choices}).T
-    table.columns = [
-        f"{'test' if loss == 'test_loss' else 'train'}, p = {size}, n = {n}"
-        for size, n, loss in table.columns
-    ]
-    return table
+    """Our mean loss over the paper's as text, with its 95 % interval over seeds.
+
+    A line for each choice, a column for each point.
+    """
+    lines = {}
+    for name, some in rows.groupby("method", sort=False):
+        ratios = ratios_to_paper(some)
+        ends = np.quantile(resampled_ratios(some), [0.025, 0.975], axis=0)
+        lines[name] = {
+            f"{loss.removesuffix('_loss')}, p = {size}, n = {n}": (
+                f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+            )
+            for ((size, n, loss), ratio), low, high in zip(
+                ratios.items(), *ends, strict=True
+            )
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def clearly_better(table: pd.DataFrame, what: str = "tau 5") -> pd.DataFrame:
@@ -549,6 +563,8 @@ def figure2_curves(rows: pd.DataFrame, ours: Mapping[str, float]) -> pd.DataFram
     """
     drawn = []
     for column, (some, published) in panels(rows).items():
+        if some.empty:  # the smallest scale has no rows for some panels
+            continue
         series = {"ours": trend(some, column), "paper": pd.DataFrame(published)}
         for name, constants in (("the paper's", PUBLISHED_FIT), ("our", ours)):
             theory = trend(predicted(some, constants), column)[
@@ -593,8 +609,12 @@ def fit_table(rows: pd.DataFrame, draws: int = 100) -> pd.DataFrame:
 
 # %% ../nbs/14_scaling.ipynb #310f50b3
 def fit_quality(rows: pd.DataFrame) -> pd.DataFrame:
-    """What our constants, the paper's and a constant loss leave of training losses."""
+    """What our constants, the paper's and a constant loss leave of training losses.
+
+    The 95 % intervals are over seeds drawn again, with the constants as they are.
+    """
     keys = ["m", "n", "width", "layers"]
+    each = rows.pivot_table("train_loss", "seed", keys)  # a line a seed
     means = rows.groupby(keys).train_loss.mean().reset_index()
     guesses = {
         name: predicted(means, constants).train_loss
@@ -604,9 +624,15 @@ def fit_quality(rows: pd.DataFrame) -> pd.DataFrame:
         ]
     }
     guesses["the mean of all losses"] = means.train_loss.mean()
-    left = {name: means.train_loss - guess for name, guess in guesses.items()}
-    table = pd.DataFrame({name: [(e**2).mean() ** 0.5] for name, e in left.items()}).T
-    return table.set_axis(["residual"], axis=1)
+    picks = np.random.default_rng(0).integers(len(each), size=(DRAWS, len(each)))
+    drawn = each.to_numpy()[picks].mean(1)  # (draws, settings)
+    lines = {}
+    for name, guess in guesses.items():
+        off = means.train_loss - guess, drawn - np.asarray(guess)
+        one, many = ((e**2).mean(-1) ** 0.5 for e in map(np.asarray, off))
+        lines[name] = (one, *np.quantile(many, [0.025, 0.975]))
+    columns = ["residual", "low", "high"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #4e2b9000
 WIDE = 2.0  # upper over lower end of an interval that says too little
@@ -1043,21 +1069,31 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     return text, exponential(law, scale)
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3bf
+def median_interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a median; infinite values may be its ends."""
+    values = np.asarray(values, dtype=float)
+    picks = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
+    medians = np.quantile(values[picks], 0.5, axis=1, method="nearest")
+    low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
+    return float(low), float(high)
+
+
 def sample_means(
     table: pd.DataFrame, keys: Sequence[str] = ("method", "m")
 ) -> pd.DataFrame:
-    """Median samples with quartiles; infinite where that many are censored."""
+    """Median samples with its interval; infinite where that many are censored."""
     lines = []
     for key, some in table.groupby(list(keys), sort=False):
-        three = np.quantile(some.samples, [0.5, 0.25, 0.75], method="nearest")
+        median = np.quantile(some.samples, 0.5, method="nearest")
         tried = math.exp(some.log_n.max())
-        lines.append((*key, *three, tried, len(some), some.censored.sum()))
+        found = (median, *median_interval(some.samples), tried)
+        lines.append((*key, *found, len(some), some.censored.sum()))
     columns = [*keys, "samples", "low", "high", "tried", "searches", "censored"]
     return pd.DataFrame(lines, columns=columns)
 
 
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
-    """Medians and quartiles as text."""
+    """Medians and their intervals as text."""
     table = means.drop(columns=["low", "high", "tried"])
     table["method"] = table.method.map(lambda name: NAMES.get(name, name))
 
@@ -1101,7 +1137,7 @@ def by_desired_loss(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFr
 
 
 def means_by_desired_loss(table: pd.DataFrame) -> pd.DataFrame:
-    """Medians with quartiles as text: a line a method, a column a loss and m."""
+    """Medians and intervals as text: a line a method, a column a loss and m."""
     means = [
         readable_means(sample_means(some)).samples.rename(epsilon)
         for epsilon, some in table.groupby("epsilon")
@@ -1129,7 +1165,7 @@ def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, s
 
 
 def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Median samples with quartiles by rate, and by width and layers at 0.01."""
+    """Median samples with intervals by rate, and by width and layers at 0.01."""
     table = table.assign(rate=table.method.str.removeprefix("rate ").astype(float))
     sizes = table.architecture.str.split("x", expand=True).astype(int)
     table = table.assign(width=sizes[0], layers=sizes[1])
