@@ -559,7 +559,7 @@ exempt(
     TABLES,
     """
     against_published agrees angles answers ask best_scale choice_table closer
-    describe difference draw_module embed exceeds family judge_claimed judge_closer
+    describe difference draw_module embed exceeds family judge_claimed judge_closer met
     judge_question in_words
     kept_directions module_curve own_words plan_directions published_module small_trial
     split_modules start_of trace_summary traces weakest without_modules""",
@@ -579,7 +579,8 @@ exempt(
     ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
-    search_checks searched_trial side_by_side effects_table finished in_batches""",
+    search_checks searched_trial side_by_side effects_table finished in_batches
+    beside_the_papers""",
 )
 exempt(
     "__main__",
