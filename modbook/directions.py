@@ -7,8 +7,8 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
            'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked', 'best_scale',
            'ask', 'own_words', 'answers', 'Score', 'difference', 'exceeds', 'Closer', 'closer', 'agrees',
-           'against_published', 'weakest', 'in_words', 'judge_claimed', 'judge_question', 'twice', 'judge_closer',
-           'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
+           'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question', 'twice',
+           'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -731,6 +731,17 @@ def in_words(found: Comparison) -> str:
     return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
+def met(name: str) -> str:
+    """How many of the published values our intervals meet; empty where none are known.
+
+    A claim's verdict is about an order of methods; levels are told beside it.
+    """
+    if name not in PUBLISHED:
+        return ""
+    said = against_published(recorded(name), name)["the two"]
+    return f"; {(said == 'agrees').sum()} of {len(said)} published values met"
+
+
 def judge_claimed(name: str) -> tuple[str, str]:
     """What the paper claims of an experiment, of its rule and of the variant."""
     rows, texts, verdicts = recorded(name), [], []
@@ -744,7 +755,7 @@ def judge_claimed(name: str) -> tuple[str, str]:
         ]
         texts.append(f"{words}: {', '.join(ratios)}")
         verdicts.append(weakest([said for _, said in found]))
-    return "loss ratios, " + "; ".join(texts), by_rule(*verdicts)
+    return "loss ratios, " + "; ".join(texts) + met(name), by_rule(*verdicts)
 
 # %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:
@@ -786,7 +797,7 @@ def judge_closer(figure: str, *words: str) -> tuple[str, str]:
     texts.append(
         f"from a random start {own[START].mean():.3f} to {own[END].mean():.3f}"
     )
-    return "similarity " + "; ".join(texts), by_rule(*verdicts)
+    return "similarity " + "; ".join(texts) + met(f"fig{figure}"), by_rule(*verdicts)
 
 # %% ../nbs/15_directions.ipynb #0229a81c
 def split_modules(rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,11 +14,12 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
            'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
            'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
-           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
-           'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
-           'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch',
-           'settings_table', 'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit',
-           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
+           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'beside_the_papers',
+           'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means',
+           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
+           'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table', 'best_rows',
+           'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8',
+           'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -1116,6 +1117,14 @@ def published_table() -> pd.DataFrame:
     ]
     return pd.DataFrame(lines)
 
+
+def beside_the_papers(table: pd.DataFrame, method: str) -> str:
+    """The growth of the paper's own values, and whether the intervals overlap."""
+    ours, paper = (growth_laws(t).loc[method] for t in (table, published_table()))
+    apart = ours.high < paper.low or paper.high < ours.low
+    rate = f"{paper.rate:.2f} ({paper.low:.2f} to {paper.high:.2f})"
+    return f"the paper's values {rate}, intervals {'apart' if apart else 'overlap'}"
+
 # %% ../nbs/14_scaling.ipynb #055ccf87
 DESIRED = (0.5, 1.0, 1.5)
 
@@ -1416,7 +1425,8 @@ def claim_growth(method: str = "monolithic") -> tuple[str, str]:
     """Growth with m from Figure 4a's recorded rows, at a loss of 1.5."""
     settings, rows = best_rows(Figure4a)
     table = worth_learning(search_table(settings, rows), settings.epsilon)
-    return judge_growth(table, settings.scale, method)
+    text, said = judge_growth(table, settings.scale, method)
+    return f"{text}; {beside_the_papers(table, method)}", said
 
 
 def claim_algorithm2() -> tuple[str, str]:
