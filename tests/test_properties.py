@@ -13,7 +13,6 @@ import pkgutil
 import re
 import signal
 from collections.abc import Callable
-from threading import Event
 from types import ModuleType
 from typing import NamedTuple
 
@@ -354,7 +353,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "sweeps.default_workers": dict(device=DEVICE),
     "sweeps.out_of_memory": dict(error=a(MemoryError)),
     "sweeps.run_group": dict(group=JOBS, device=DEVICE),
-    "sweeps.set_up_worker": dict(started=a(Event), driver=a(object)),
+    "sweeps.set_up_worker": dict(driver=a(object)),
     "sweeps.Pool": dict(workers=WORKERS),
     "sweeps.check_address": dict(address=a(lambda: "tcp://first:8786")),
     "sweeps.Cluster": dict(address=a(lambda: "").but(None), workers=WORKERS),

@@ -278,6 +278,12 @@ def modbook(*arguments, cwd, **options) -> subprocess.Popen:
     return start("-m", "modbook", *arguments, cwd=cwd, **options)
 
 
+def hear_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to it, and so would tests be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     lines = ["from driver import TRIALS", "from modbook.store import Store"]
     lines += ["from modbook.sweeps import run_sweep"]
@@ -296,9 +302,8 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     run = ["run", "sweep", "--scale", "smoke", "--set", "m=2", "--workers", "1"]
     run += ["--set", "methods=random", "--set", "seeds=1500"]
-    # a shell starts what runs in its background deaf to Ctrl-C, and so would this be
-    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = modbook(*run, cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=hears)
+    options = dict(cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c)
+    process = modbook(*run, **options)
     path, deadline = tmp_path / "modbook.sqlite", time.monotonic() + 60
     while not (path.exists() and ids(path)) and time.monotonic() < deadline:
         assert process.poll() is None
@@ -311,6 +316,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert f"{kept} finished rows are kept in modbook.sqlite" in error
     assert f"To go on from there: modbook {' '.join(run)}" in error
     assert not lock_path(path).exists()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_ctrl_c_while_workers_start(tmp_path, seconds):
+    """It goes to all processes, as from a terminal, and one of them answers."""
+    run = ["run", "sweep", "--scale", "smoke", "--workers", "2", "--set", "seeds=300"]
+    options = dict(cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    process = modbook(*run, **options, preexec_fn=hear_ctrl_c)
+    assert "to train" in process.stdout.readline()
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, error = process.communicate(timeout=60)  # workers that stay keep the pipe open
+    assert process.returncode == 130
+    assert "Traceback" not in out
+    assert re.fullmatch(
+        r"\nmodbook: stopped; .* go on from there: modbook run.*\n", error
+    )
 
 
 def test_a_pipe_that_closes_does_not_lose_the_recording(tmp_path):
