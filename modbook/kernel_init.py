@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.linalg import lapack
 
-from .models import check_sets
+from .models import check_sets, minibatch_rows
 from .products import Product, one_thread
 from .tasks import check_seed
 from modbook.theory import (
@@ -364,9 +364,8 @@ def descend(
     skipped = torch.zeros(len(X), dtype=torch.long, device=X.device)
     points = kernel.points(U, X.mT[:, None, :, :batch])
     norm = MinimumNorm(points, kernel.sigma)
-    for step in range(how.steps):
-        rows = [rng.choice(n, batch, replace=False, shuffle=False) for rng in rngs]
-        rows = torch.as_tensor(np.stack(rows), device=X.device)
+    drawn = minibatch_rows(rngs, n, batch, how.steps, X.device)
+    for step, rows in enumerate(drawn):
         value, slope, used = gradient(
             kernel, U, X[group, rows], y[group, rows], how.jitter, norm
         )

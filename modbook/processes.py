@@ -136,7 +136,13 @@ def condition(
 
 # %% ../nbs/20_processes.ipynb #361f623e
 def squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """Squared distances between (q, m) and (n, m) inputs."""
+    """Squared distances between (q, m) and (n, m) inputs, which must be finite."""
+    for name, points in dict(A=A, B=B).items():
+        if points.ndim != 2 or points.shape[1] != A.shape[1]:
+            shapes = f"{tuple(A.shape)} and {tuple(B.shape)}"
+            raise ValueError(f"A and B must be (q, m) and (n, m), got {shapes}")
+        if not points.isfinite().all():
+            raise ValueError(f"{name} must be finite, it has NaN or infinite values")
     return A.square().sum(1)[:, None] + B.square().sum(1) - 2 * A @ B.T
 
 

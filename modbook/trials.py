@@ -123,10 +123,9 @@ class _Settings:
     distilled: int = 0  # steps of teaching modules what the pursuit found
 
     def __post_init__(self):
-        for field in fields(self):  # numpy's numbers count as Python's
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():  # numpy's numbers count as Python's
             if isinstance(value, np.generic):
-                object.__setattr__(self, field.name, value.item())
+                object.__setattr__(self, name, value.item())
         check_trial(self)
 
 # %% ../nbs/09_trials.ipynb #da3bf007

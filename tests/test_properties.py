@@ -269,6 +269,9 @@ CASES: dict[str, dict[str, Kind]] = {
         projection=choice("linear", "distance"),
         fixed=FLAG,
     ),
+    "models.minibatch_rows": dict(
+        rngs=RNGS, n=COUNT, batch=COUNT.such_as(1), steps=COUNT
+    ),
     "models.check_sets": dict(
         X=tensor(1, 2, 3), y=tensor(1, 2, 1), replicas=COUNT.such_as(1)
     ),
@@ -309,6 +312,9 @@ CASES: dict[str, dict[str, Kind]] = {
         learning_rate=POSITIVE,
         batch=COUNT_OR_NONE,
         rngs=RNGS,
+    ),
+    "training.sample_chunks": dict(
+        model=a(lambda: Monolithic([np.random.default_rng(0)], 2, 2, 2)), n=COUNT
     ),
     "training.in_pieces": dict(pieces=COUNT),
     # trials
@@ -477,9 +483,9 @@ exempt(
     "training",
     INSIDE,
     """
-    Adam Buffers Chunk Folded Gradient Packed Products Samples adam_step captured
+    Adam Buffers Chunk Folded Gradient Packed Products Samples captured
     check_model planned check_steps fold fold_count fold_slices minibatch predict
-    projection_slopes relu_backward sample_chunks views""",
+    projection_slopes relu_backward views""",
 )
 exempt("trials", RECORD, "Data")
 exempt(
