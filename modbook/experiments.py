@@ -84,6 +84,7 @@ TEACHING = 300  # steps of Adam
 
 def start_by_pursuit(method: str) -> dict:
     """The fields of a trial whose start is one of BEYOND."""
+    check_choice(tuple(BEYOND), method=method)
     return dict(start="pursuit", distilled=TEACHING * (method == "pursuit-distilled"))
 
 # %% ../nbs/13_experiments.ipynb #1db439c1

@@ -148,6 +148,7 @@ class Gaussian:
 # %% ../nbs/06_kernel_init.ipynb #db38d0ac
 def gaussians(points: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
     """exp(-|z_i - z_j|^2 / 2 sigma^2) for S times (..., c, b): (S, ..., b, b)."""
+    check_above(0, sigma=sigma)
     *stack, _, b = points[0].shape
     out = points[0].new_empty(len(points), *stack, b, b)
     for Z, K in zip(points, out, strict=True):
@@ -384,6 +385,7 @@ KERNELS = 2**27  # numbers in the kernels of those descended together on a GPU
 
 def groups_together(device: torch.device, modules: int, batch: int) -> int:
     """How many groups of so many modules to descend at once."""
+    check_counts(modules=modules, batch=batch)
     if device.type == "cpu":
         return GROUPS
     return max(1, KERNELS // (modules * batch**2))

@@ -14,6 +14,7 @@ import torch
 from scipy import optimize
 
 from .pursuit import chunks, factor
+from .theory import check_arrays
 
 # %% ../nbs/20_processes.ipynb #64b4fceb
 def explained(chol: np.ndarray, K: torch.Tensor) -> np.ndarray:
@@ -113,6 +114,9 @@ def tune_process(
 # %% ../nbs/20_processes.ipynb #a3b0e051
 def standardise(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
     """Means (d,), deviations (d,), and what is left of (n, d) targets."""
+    check_arrays(2, y=y)
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite, it has NaN or infinite values")
     centre, spread = y.mean(0), y.std(0)
     spread = np.where(spread > 0, spread, 1.0)
     return centre, spread, torch.as_tensor((y - centre) / spread)

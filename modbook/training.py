@@ -322,6 +322,7 @@ class Adam:
     """What `torch.optim.Adam(fused=True)` does to one vector that keeps its slope."""
 
     def __init__(self, vector: torch.Tensor, learning_rate: float):
+        check_above(0, learning_rate=learning_rate)
         # as tensors, since each call would make one of a number
         self.steps, self.one = torch.tensor((0.0, 1.0), device=vector.device)
         moments = [torch.zeros_like(vector)], [torch.zeros_like(vector)]

@@ -514,6 +514,7 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
 @contextmanager
 def products_in(dtype: str) -> Iterator[None]:
     """Products in TF32 on a GPU where the dtype is tf32, else in full."""
+    check_choice(tuple(DTYPES), dtype=dtype)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
     try:
