@@ -85,8 +85,19 @@ def fill(store: Store, sweep: Sweep) -> None:
     (row,) = FIRST.run([FIRST])
     row = {name: row[name] for name in row if name not in FIRST.parameters()}
     row |= provenance()
-    trials = [cell.trial for cell in sweep.cells]
+    trials = (cell.trial for cell in sweep.cells)
     store.add(row | t.parameters() | {"id": t.id} for t in trials)
+
+
+def ids(trials: Sequence[Trial]) -> list[str]:
+    return [trial.id for trial in trials]
+
+
+def forgot(trials: Sequence[Trial]) -> tuple[Sequence[Trial]]:
+    """The same trials, without the ids that they had found."""
+    for trial in trials:
+        vars(trial).pop("id", None)
+    return (trials,)
 
 
 def command(sweep: Sweep) -> None:
@@ -106,31 +117,25 @@ def resumed(count: int) -> list[dict]:
     """A finished sweep of so many rows, read and resumed."""
     how = dict(methods=FIVE, seeds=count // 20, workers=1, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.sqlite"
-        anew = lambda: Sweep(store=str(path), **how)  # noqa: E731
-        trials = lambda: [cell.trial for cell in anew().grid()]  # noqa: E731
-        with Store(path) as store:
-            fill(store, anew())
-        known = trials()
-        given = lambda: (trials(),)  # noqa: E731
-        with Store(path) as store:
+        sweep = lambda: Sweep(store=f"{folder}/rows.sqlite", **how)  # noqa: E731
+        with Store(sweep().store) as store:
+            fill(store, sweep())
+        trials = [cell.trial for cell in sweep().cells]
+        quiet = lambda some: run_sweep(some, store, workers=1, show=False)  # noqa: E731
+        with Store(sweep().store) as store:
             lines = [
-                measure("grid of the sweep, trials checked", count, trials),
-                measure("ids of the trials", count, lambda t: [x.id for x in t], given),
+                measure("grid, made and checked", count, lambda: sweep().grid()),
+                measure("ids of the trials", count, ids, lambda: forgot(trials)),
                 measure("ids in the store", count, store.ids),
-                measure("rows of the store", count, lambda: store.rows(known)),
-                measure(
-                    "run_sweep, trials given",
-                    count,
-                    lambda some: run_sweep(some, store, workers=1, show=False),
-                    given,
-                ),
+                measure("rows of the store", count, lambda: store.rows(trials)),
+                measure("resume", count, quiet, lambda: forgot(trials)),
             ]
+        run = lambda: sweep().run(show=False)  # noqa: E731
         return [
             *lines,
-            measure("the experiment", count, lambda: anew().run(show=False)),
-            measure("start of a command", 0, start),
-            measure("modbook run", count, lambda: command(anew())),
+            measure("grid and resume, rows labelled", count, run),
+            measure("a command that does nothing", 0, start),
+            measure("modbook run, all of it", count, lambda: command(sweep())),
         ]
 
 
