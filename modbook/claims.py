@@ -42,6 +42,7 @@ from modbook.scaling import (
     claim_growth,
 )
 from modbook.theory import (
+    check_choice,
     effective_p,
     loss_quantiles,
     losses,
@@ -64,11 +65,13 @@ class Claim(NamedTuple):
 
 def from_sweep(claim: str) -> Callable[[], tuple[str, str]]:
     """Judge a question of the sweep by its recorded rows."""
+    check_choice(tuple(SWEEP_QUESTIONS), claim=claim)
     return lambda: answer(SWEEP_QUESTIONS[claim], recorded("sweep"))
 
 # %% ../nbs/19_claims.ipynb #1e41a839
 def deviations(theorem: int, printed: bool = False) -> np.ndarray:
     """Recorded mean test losses less the formula's, in standard errors."""
+    check_choice((1, 2), theorem=theorem)
     path = results_folder() / "theory" / "verification.csv"
     table = pd.read_csv(path, keep_default_na=False)
     table = table[(table.theorem == theorem) & (table.gap.abs() >= 4)]
