@@ -2,15 +2,16 @@
 
 # %% auto #0
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'BEYOND', 'NAMES', 'TEACHING', 'EXPECTED',
-           'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
-           'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types',
-           'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings',
-           'run_experiment', 'own_settings', 'check_table', 'summarise', 'with_error', 'plus_minus', 'readable',
-           'mean_and_error', 'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time',
-           'step_cost', 'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path',
-           'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record',
-           'read_table', 'write_table', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path',
-           'recorded_costs', 'Comparison', 'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
+           'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'COSTS', 'NOT_RUN', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale',
+           'paper_iterations', 'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type',
+           'check_types', 'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label',
+           'check_settings', 'run_experiment', 'own_settings', 'check_table', 'summarise', 'with_error', 'plus_minus',
+           'readable', 'mean_and_error', 'origins', 'reach', 'asked_cells', 'known_cells', 'State', 'state_of',
+           'pace_of', 'shortened', 'run_time', 'step_cost', 'representative', 'calibrate', 'operations', 'memory',
+           'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol',
+           'newest_protocol', 'record', 'read_table', 'write_table', 'recorded', 'recorded_trials', 'compare_costs',
+           'planned_costs', 'record_costs', 'costs_path', 'recorded_costs', 'run_minutes', 'Comparison', 'compare',
+           'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
@@ -393,8 +394,13 @@ def reach(summary: pd.DataFrame) -> pd.DataFrame:
     return last[["m", "n", "test_nmse", "test_nmse_se"]].reset_index(drop=True).round(3)
 
 # %% ../nbs/13_experiments.ipynb #93ba9201
-def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
-    """The grid; of an experiment of searches, what they have asked for so far."""
+def asked_cells(
+    settings: Experiment, losses_of: Callable[[list], Mapping[str, float]]
+) -> list[Cell]:
+    """The grid; of an experiment of searches, what they ask for, as far as answered.
+
+    `losses_of` takes trials, and gives test losses by the trial's id.
+    """
     grid = settings.grid()
     if not hasattr(settings, "search"):
         return grid
@@ -407,12 +413,21 @@ def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
             if n is not None
         ]
         cells += [cell for cell, _ in asked]
-        rows = store.rows([cell.trial for cell, _ in asked])
-        losses = dict(zip(rows.id, rows.test_loss, strict=True)) if len(rows) else {}
+        losses = losses_of([cell.trial for cell, _ in asked])
         open_ = [(cell, s) for cell, s in asked if cell.trial.id in losses]
         for cell, search in open_:
             search.tell(losses[cell.trial.id])
     return list(dict.fromkeys(cells))
+
+
+def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
+    """The grid; of an experiment of searches, what they have asked for so far."""
+
+    def stored(trials: list) -> dict[str, float]:
+        rows = store.rows(trials)
+        return {} if rows.empty else dict(zip(rows.id, rows.test_loss, strict=True))
+
+    return asked_cells(settings, stored)
 
 # %% ../nbs/13_experiments.ipynb #754fbc25
 class State(NamedTuple):
@@ -670,6 +685,10 @@ def recorded_trials(settings: Experiment, rows: pd.DataFrame) -> dict[str, list]
     return {method: list(trials.values()) for method, trials in found.items()}
 
 
+COSTS = "scale method trials operations bytes predicted actual".split()
+COSTS += ["measured_on", "trained_on"]
+
+
 def compare_costs(
     settings: Experiment, rows: pd.DataFrame, seconds: float = 1.0
 ) -> pd.DataFrame:
@@ -693,15 +712,37 @@ def compare_costs(
         )
     return pd.DataFrame(lines)
 
+
+NOT_RUN = "not run"
+
+
+def planned_costs(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
+    """The table of `compare_costs` for a scale that nobody has run, as predicted.
+
+    For searches it is the most that they can take.
+    """
+    table = cost_table(settings, seconds).reset_index()
+    table = table.rename(columns={"core_hours": "predicted"})
+    where = dict(measured_on=hardware(choose_device(settings.device)))
+    table = table.assign(scale=settings.scale, actual=math.nan, **where)
+    table["trained_on"] = NOT_RUN
+    return table[COSTS]
+
 # %% ../nbs/13_experiments.ipynb #c13c0003
 def record_costs(settings: Experiment, folder: Path | None = None) -> Path:
     """Write the costs of an experiment's recorded rows to results/NAME/cost.csv.
 
-    Those of other scales and methods are kept. LookupError if no rows are recorded.
+    Those of other scales and methods are kept. Where no rows are recorded at the scale,
+    what a run of all of it would take is predicted.
     """
     check_settings(settings=settings)
-    rows = recorded(settings.name, folder, scale=settings.scale)
-    table, path = compare_costs(settings, rows), costs_path(settings.name, folder)
+    path = costs_path(settings.name, folder)
+    try:
+        rows = recorded(settings.name, folder, scale=settings.scale)
+    except LookupError:
+        table = planned_costs(settings)
+    else:
+        table = compare_costs(settings, rows)
     if path.exists():
         table = pd.concat([pd.read_csv(path), table])
         table = table.drop_duplicates(["scale", "method"], keep="last")
@@ -725,11 +766,26 @@ def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataF
         return pd.DataFrame()
     table = table[table.scale == settings.scale]
     groups = table.groupby(["measured_on", "trained_on"])
-    total = groups[["trials", "predicted", "actual"]].sum()
+    total = groups[["trials", "predicted", "actual"]].sum(min_count=1)
     total["operations"] = groups.operations.agg(lambda some: some.sum(skipna=False))
     total["MiB at most"] = groups.bytes.max() / 2**20
     hours = {name: f"{name}, core hours" for name in ("predicted", "actual")}
     return total.rename(columns=hours).reset_index()
+
+# %% ../nbs/13_experiments.ipynb #c13c0006
+def run_minutes(settings: Experiment, rows: pd.DataFrame, cores: int = 2) -> float:
+    """Minutes on so many cores, of the rows that a run with these settings asks for.
+
+    Rows of other settings are left out; so is what they took beside their trials.
+    """
+    check_settings(settings=settings)
+    check_counts(cores=cores)
+    told = ["test_loss"] if hasattr(settings, "search") else []
+    check_table(["id", "seconds", *told], rows=rows)
+    losses = dict(zip(rows.id, rows[told].to_numpy().ravel(), strict=bool(told)))
+    asked = {cell.trial.id for cell in asked_cells(settings, lambda _: losses)}
+    own = rows[rows.id.isin(asked)].drop_duplicates("id")
+    return float(own.seconds.sum()) / 60 / cores
 
 # %% ../nbs/13_experiments.ipynb #ca63e65b
 class Comparison(NamedTuple):

@@ -379,6 +379,7 @@ CASES: dict[str, dict[str, Kind]] = {
     | dict(m=COUNT, tau=COUNT, methods=choice("oracle", "all", *METHODS)),
     "experiments.run_experiment": dict(settings=SETTINGS, show=FLAG),
     "experiments.cost_table": dict(settings=SETTINGS, seconds=POSITIVE),
+    "experiments.planned_costs": dict(settings=SETTINGS, seconds=POSITIVE),
     "experiments.state_of": dict(settings=SETTINGS, store=STORE),
     "experiments.record": dict(name=NAME, table=TABLE, folder=FOLDER, replace=FLAG),
     "experiments.recorded": dict(name=NAME, folder=FOLDER),
@@ -558,7 +559,7 @@ exempt(
     TABLES,
     """
     against_published agrees angles answers ask best_scale choice_table closer
-    describe difference draw_module embed exceeds family judge_claimed judge_closer
+    describe difference draw_module embed exceeds family judge_claimed judge_closer met
     judge_question in_words
     kept_directions module_curve own_words plan_directions published_module small_trial
     split_modules start_of trace_summary traces weakest without_modules""",
@@ -578,7 +579,8 @@ exempt(
     ratios_to_paper readable_means replay resampled_distances
     rule_settings said same sample_means search_table settings_table share shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
-    search_checks searched_trial side_by_side effects_table finished""",
+    search_checks searched_trial side_by_side effects_table finished in_batches
+    beside_the_papers""",
 )
 exempt(
     "__main__",
@@ -711,7 +713,8 @@ exempt(
     "experiments",
     TABLES,
     """
-    compare_costs costs_path read_table record_costs recorded_costs recorded_trials
+    asked_cells compare_costs costs_path read_table record_costs recorded_costs
+    recorded_trials run_minutes
     write_table""",
 )
 exempt(
