@@ -464,7 +464,14 @@ CASES: dict[str, dict[str, Kind]] = {
         **dict(noise=NOISE, combinations=FLAG, gauge=FLAG, keep=FLAG),
     ),
     "image_trials.ImageRule": dict(
-        rate=POSITIVE, batch=COUNT, sigma=NOISE, ridge=POSITIVE, centred=FLAG
+        rate=POSITIVE,
+        batch=COUNT,
+        sigma=NOISE,
+        ridge=POSITIVE,
+        centred=FLAG,
+        relative=FLAG,
+        measured=FLAG,
+        length=NOISE,
     ),
     # pursuit
     "pursuit.Settings": dict(
@@ -707,18 +714,20 @@ exempt(
     error_difference image_answer image_claims image_origins image_summary
     image_table image_trial image_verdict in_short interval judge_figure12 judge_more
     little_noise more_claims samples_needed samples_table seen_table share_answer
-    shares_before with_rule""",
+    about captioned column_share gap_closed judge_samples judge_seen published_table
+    samples_by_seed samples_growth samples_text seen_answer shares_judged with_rule""",
 )
 exempt(
     "image_trials",
     INSIDE,
     """
-    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule
+    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule bandwidth
     build_image_network find_modules seen_by starting_point
     check_image_trial columns covariances draw_uniform effective_rank
     estimate_image_seconds fit fix_gauge groups_of_classes image_loss
     image_memory image_operations kept_column loaded looks matrices order_stream
-    own_targets random_start rule_step score share_of_strongest spectral_projection
+    own_targets random_start rescaled rule_step score share_of_strongest
+    spectral_projection
     spectral_start starting_projections whole""",
 )
 exempt("images", RECORD, "Base ImageTask Images")
@@ -727,7 +736,8 @@ exempt(
     INSIDE,
     """
     Resuming bases batches check_allowed check_balance check_share fillings k_hot
-    noise_generator read_batch scoring_batches seen side_shares version""",
+    channel_sums check_known noise_generator noted_hashes read_batch scoring_batches
+    seen sha256 side_shares unpack version why_not""",
 )
 exempt(
     "pursuit",
