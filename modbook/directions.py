@@ -5,10 +5,10 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'BEST', 'DIRECTIONS', 'CLAIMED', 'STARTS', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED',
            'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
            'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
-           'RuleChoices', 'Questions', 'without_modules', 'Asked', 'best_scale', 'ask', 'own_words', 'answers', 'Score',
-           'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'in_words',
-           'judge_claimed', 'judge_question', 'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve',
-           'draw_module', 'published_module']
+           'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked', 'best_scale',
+           'ask', 'own_words', 'answers', 'Score', 'difference', 'exceeds', 'Closer', 'closer', 'agrees',
+           'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question', 'twice',
+           'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -36,6 +36,7 @@ from modbook.experiments import (
     verdict,
 )
 from .models import matching_width, modular_size
+from .scaling import NEAREST
 from .tasks import SineTask, sample_sine_tasks, stream
 from .theory import check_choice, check_counts
 from modbook.trials import (
@@ -81,6 +82,7 @@ class Directions(Experiment):
 
     scales: ClassVar[Mapping[str, Size]]
     first_seed: ClassVar[int] = 0
+    changes: ClassVar[Mapping] = {}  # of the fields of all trials
 
     methods: str = "all"  # or some of the experiment's, separated by commas
 
@@ -95,6 +97,13 @@ class Directions(Experiment):
     def asked(self) -> list[str]:
         """The methods asked for, as they were written."""
         return [name.strip() for name in self.methods.split(",")]
+
+    def own(self, size: Size) -> dict:
+        """The changes that a size allows: no batches of more samples than there are."""
+        changes = dict(self.changes)
+        if changes.get("batch", 0) > size.n:
+            del changes["batch"]
+        return changes
 
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
         """The trials of one task, by method."""
@@ -272,6 +281,7 @@ class Fig9(Directions):
             iterations=size.iterations,
             learning_rate=0.001,
             n_test=size.n_test,
+            **self.own(size),
         )
         fixed = (f"{rule}-fixed" for rule in RULES)
         methods = ("random", *RULES, *fixed, "oracle", *BEYOND)
@@ -299,9 +309,10 @@ class Fig10(Directions):
     }
 
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
+        plain = small_trial(m, seed, size, **self.own(size))
         return {
-            f"{rule} K={name}": small_trial(
-                m, seed, size, K=modules(m), **start_of(rule, steps=size.steps)
+            f"{rule} K={name}": replace(
+                plain, K=modules(m), **start_of(rule, steps=size.steps)
             )
             for rule in (*RULES, *BEYOND)
             for name, modules in MODULES.items()
@@ -408,7 +419,7 @@ class Questions(Directions):
         starts = {
             x: start_of(x, steps=size.steps) for x in ("random", *RULES, "oracle")
         }
-        plain = small_trial(m, seed, size)
+        plain = small_trial(m, seed, size, **self.own(size))
         modular = {name: replace(plain, K=K, **start) for name, start in starts.items()}
         joint = {
             f"{name}-joint": replace(
@@ -417,11 +428,10 @@ class Questions(Directions):
             for name in RULES
         }
         learned = {"monolithic": replace(plain, iterations=size.monolithic)} | modular
-        few = {name: trial for name, trial in Fig10.arms(self, m, seed, size).items()}
         few = {
-            name: t
-            for name, t in few.items()
-            if not name.endswith("5k") and name.split(" K=")[0] in RULES
+            name: trial
+            for name, trial in Fig10.arms(self, m, seed, size).items()
+            if not name.endswith("5k") and family(name) in RULES
         }
         return learned | without_modules(learned, size) | joint | few
 
@@ -445,10 +455,29 @@ def without_modules(learned: dict[str, Trial], size: Size) -> dict[str, Trial]:
         "random-compute": with_compute(random, compute),
     } | {f"{name}-best": replace(learned[name], **held) for name in BEST}
 
+# %% ../nbs/15_directions.ipynb #ea500002
+@dataclass(frozen=True)
+class NearestFig9(Fig9):
+    """Figure 9 at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest_fig9"
+    changes: ClassVar[Mapping] = NEAREST
+
+
+@dataclass(frozen=True)
+class NearestQuestions(Questions):
+    """The reviewers' questions at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest_questions"
+    changes: ClassVar[Mapping] = NEAREST
+
 # %% ../nbs/15_directions.ipynb #90954549
 DIRECTIONS = {
     kind.name: kind
-    for kind in (Fig5, Fig9, Fig10, Fig11, Table2, RuleChoices, Questions)
+    for kind in (
+        *(Fig5, Fig9, Fig10, Fig11, Table2, RuleChoices, Questions),
+        *(NearestFig9, NearestQuestions),
+    )
 }
 
 # %% ../nbs/15_directions.ipynb #d489f692
@@ -702,6 +731,17 @@ def in_words(found: Comparison) -> str:
     return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
+def met(name: str) -> str:
+    """How many of the published values our intervals meet; empty where none are known.
+
+    A claim's verdict is about an order of methods; levels are told beside it.
+    """
+    if name not in PUBLISHED:
+        return ""
+    said = against_published(recorded(name), name)["the two"]
+    return f"; {(said == 'agrees').sum()} of {len(said)} published values met"
+
+
 def judge_claimed(name: str) -> tuple[str, str]:
     """What the paper claims of an experiment, of its rule and of the variant."""
     rows, texts, verdicts = recorded(name), [], []
@@ -715,7 +755,7 @@ def judge_claimed(name: str) -> tuple[str, str]:
         ]
         texts.append(f"{words}: {', '.join(ratios)}")
         verdicts.append(weakest([said for _, said in found]))
-    return "loss ratios, " + "; ".join(texts), by_rule(*verdicts)
+    return "loss ratios, " + "; ".join(texts) + met(name), by_rule(*verdicts)
 
 # %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:
@@ -757,7 +797,7 @@ def judge_closer(figure: str, *words: str) -> tuple[str, str]:
     texts.append(
         f"from a random start {own[START].mean():.3f} to {own[END].mean():.3f}"
     )
-    return "similarity " + "; ".join(texts), by_rule(*verdicts)
+    return "similarity " + "; ".join(texts) + met(f"fig{figure}"), by_rule(*verdicts)
 
 # %% ../nbs/15_directions.ipynb #0229a81c
 def split_modules(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,21 +2,23 @@
 
 # %% auto #0
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'BEYOND', 'NAMES', 'TEACHING', 'EXPECTED',
-           'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations',
-           'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types',
-           'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings',
-           'run_experiment', 'own_settings', 'check_table', 'summarise', 'with_error', 'plus_minus', 'readable',
-           'mean_and_error', 'origins', 'reach', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time',
-           'step_cost', 'representative', 'calibrate', 'operations', 'memory', 'costly_cells', 'longest_path',
-           'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol', 'newest_protocol', 'record',
-           'read_table', 'write_table', 'recorded', 'recorded_trials', 'compare_costs', 'record_costs', 'costs_path',
-           'recorded_costs', 'Comparison', 'compare', 'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
+           'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'COSTS', 'NOT_RUN', 'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale',
+           'paper_iterations', 'start_by_pursuit', 'method_trial', 'Cell', 'Experiment', 'Sweep', 'check_type',
+           'check_types', 'check_range', 'check_parameters', 'read_parameters', 'plan_table', 'trial_line', 'label',
+           'check_settings', 'run_experiment', 'own_settings', 'check_table', 'summarise', 'with_error', 'plus_minus',
+           'readable', 'mean_and_error', 'origins', 'reach', 'asked_cells', 'known_cells', 'State', 'state_of',
+           'pace_of', 'shortened', 'run_time', 'step_cost', 'representative', 'calibrate', 'operations', 'memory',
+           'costly_cells', 'longest_path', 'cost_table', 'results_folder', 'rows_path', 'rank', 'one_protocol',
+           'newest_protocol', 'record', 'read_table', 'write_table', 'recorded', 'recorded_trials', 'compare_costs',
+           'planned_costs', 'record_costs', 'costs_path', 'recorded_costs', 'run_minutes', 'Comparison', 'compare',
+           'verdict', 'by_rule', 'Question', 'answer', 'sweep_claims']
 
 # %% ../nbs/13_experiments.ipynb #80091735
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -83,6 +85,7 @@ TEACHING = 300  # steps of Adam
 
 def start_by_pursuit(method: str) -> dict:
     """The fields of a trial whose start is one of BEYOND."""
+    check_choice(tuple(BEYOND), method=method)
     return dict(start="pursuit", distilled=TEACHING * (method == "pursuit-distilled"))
 
 # %% ../nbs/13_experiments.ipynb #1db439c1
@@ -96,6 +99,7 @@ def method_trial(
     arch: tuple[int, int],
 ) -> Trial:
     """The trial of one method of the sweep."""
+    check_choice(tuple(NAMES), method=method)
     width, layers = arch
     task = dict(m=m, k=m, n=n, seed=seed, tau=tau, n_test=scale.n_test, layers=layers)
     K = MODULES_PER_K * m
@@ -119,7 +123,7 @@ class Cell(NamedTuple):
 
     method: str
     architecture: str  # width x layers of the experiment
-    trial: Job
+    trial: object  # a Job, which is asked for where trials are run: it takes time
 
 # %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
@@ -153,9 +157,14 @@ class Experiment:
         """All trials of the experiment at its scale."""
         raise NotImplementedError
 
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The grid, made once."""
+        return self.grid()
+
     def run(self, show: bool = True) -> pd.DataFrame:
         """Run what is missing of the grid and return its labelled rows."""
-        grid, minutes = self.grid(), self.minutes or None
+        grid, minutes = self.cells, self.minutes or None
         how = dict(workers=self.workers, device=self.device, minutes=minutes)
         with Store(self.store) as store:
             rows = run_sweep([cell.trial for cell in grid], store, show=show, **how)
@@ -393,9 +402,14 @@ def reach(summary: pd.DataFrame) -> pd.DataFrame:
     return last[["m", "n", "test_nmse", "test_nmse_se"]].reset_index(drop=True).round(3)
 
 # %% ../nbs/13_experiments.ipynb #93ba9201
-def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
-    """The grid; of an experiment of searches, what they have asked for so far."""
-    grid = settings.grid()
+def asked_cells(
+    settings: Experiment, losses_of: Callable[[list], Mapping[str, float]]
+) -> list[Cell]:
+    """The grid; of an experiment of searches, what they ask for, as far as answered.
+
+    `losses_of` takes trials, and gives test losses by the trial's id.
+    """
+    grid = settings.cells
     if not hasattr(settings, "search"):
         return grid
     cells, open_ = [], [(cell, settings.search()) for cell in grid]
@@ -407,12 +421,21 @@ def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
             if n is not None
         ]
         cells += [cell for cell, _ in asked]
-        rows = store.rows([cell.trial for cell, _ in asked])
-        losses = dict(zip(rows.id, rows.test_loss, strict=True)) if len(rows) else {}
+        losses = losses_of([cell.trial for cell, _ in asked])
         open_ = [(cell, s) for cell, s in asked if cell.trial.id in losses]
         for cell, search in open_:
             search.tell(losses[cell.trial.id])
     return list(dict.fromkeys(cells))
+
+
+def known_cells(settings: Experiment, store: Reader) -> list[Cell]:
+    """The grid; of an experiment of searches, what they have asked for so far."""
+
+    def stored(trials: list) -> dict[str, float]:
+        rows = store.rows(trials)
+        return {} if rows.empty else dict(zip(rows.id, rows.test_loss, strict=True))
+
+    return asked_cells(settings, stored)
 
 # %% ../nbs/13_experiments.ipynb #754fbc25
 class State(NamedTuple):
@@ -429,12 +452,14 @@ def state_of(settings: Experiment, store: Reader) -> State:
     """How far an experiment is, by what its store has."""
     check_settings(settings=settings)
     trials = {cell.trial.id: cell.trial for cell in known_cells(settings, store)}
-    rows, failed = store.rows(trials.values()), set(store.failures().id)
-    done = set(rows.id) if len(rows) else set()
-    seconds = sum(t.estimate_seconds() for id, t in trials.items() if id not in done)
-    failed = len(failed & trials.keys() - done)
-    left = len(trials) - len(done) - failed
-    return State(len(trials), len(done), failed, left, seconds * pace_of(rows, trials))
+    done = store.ids() & trials.keys()
+    missing = trials.keys() - done
+    failed = len(missing & set(store.failures().id))
+    seconds = sum(trials[id].estimate_seconds() for id in missing)
+    if missing:  # else no row needs to be read
+        seconds *= pace_of(store.rows(trials.values()), trials)
+    left = len(missing) - failed
+    return State(len(trials), len(done), failed, left, seconds)
 
 
 def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
@@ -509,7 +534,7 @@ def memory(trial: Job) -> float:
 # %% ../nbs/13_experiments.ipynb #2e5a93d9
 def costly_cells(settings: Experiment) -> list[Cell]:
     """The grid; for searches the trials of the longest path that each could take."""
-    grid = settings.grid()
+    grid = settings.cells
     if not hasattr(settings, "search"):
         return grid
     sizes = longest_path(settings.search())
@@ -670,6 +695,10 @@ def recorded_trials(settings: Experiment, rows: pd.DataFrame) -> dict[str, list]
     return {method: list(trials.values()) for method, trials in found.items()}
 
 
+COSTS = "scale method trials operations bytes predicted actual".split()
+COSTS += ["measured_on", "trained_on"]
+
+
 def compare_costs(
     settings: Experiment, rows: pd.DataFrame, seconds: float = 1.0
 ) -> pd.DataFrame:
@@ -693,15 +722,37 @@ def compare_costs(
         )
     return pd.DataFrame(lines)
 
+
+NOT_RUN = "not run"
+
+
+def planned_costs(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
+    """The table of `compare_costs` for a scale that nobody has run, as predicted.
+
+    For searches it is the most that they can take.
+    """
+    table = cost_table(settings, seconds).reset_index()
+    table = table.rename(columns={"core_hours": "predicted"})
+    where = dict(measured_on=hardware(choose_device(settings.device)))
+    table = table.assign(scale=settings.scale, actual=math.nan, **where)
+    table["trained_on"] = NOT_RUN
+    return table[COSTS]
+
 # %% ../nbs/13_experiments.ipynb #c13c0003
 def record_costs(settings: Experiment, folder: Path | None = None) -> Path:
     """Write the costs of an experiment's recorded rows to results/NAME/cost.csv.
 
-    Those of other scales and methods are kept. LookupError if no rows are recorded.
+    Those of other scales and methods are kept. Where no rows are recorded at the scale,
+    what a run of all of it would take is predicted.
     """
     check_settings(settings=settings)
-    rows = recorded(settings.name, folder, scale=settings.scale)
-    table, path = compare_costs(settings, rows), costs_path(settings.name, folder)
+    path = costs_path(settings.name, folder)
+    try:
+        rows = recorded(settings.name, folder, scale=settings.scale)
+    except LookupError:
+        table = planned_costs(settings)
+    else:
+        table = compare_costs(settings, rows)
     if path.exists():
         table = pd.concat([pd.read_csv(path), table])
         table = table.drop_duplicates(["scale", "method"], keep="last")
@@ -725,11 +776,26 @@ def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataF
         return pd.DataFrame()
     table = table[table.scale == settings.scale]
     groups = table.groupby(["measured_on", "trained_on"])
-    total = groups[["trials", "predicted", "actual"]].sum()
+    total = groups[["trials", "predicted", "actual"]].sum(min_count=1)
     total["operations"] = groups.operations.agg(lambda some: some.sum(skipna=False))
     total["MiB at most"] = groups.bytes.max() / 2**20
     hours = {name: f"{name}, core hours" for name in ("predicted", "actual")}
     return total.rename(columns=hours).reset_index()
+
+# %% ../nbs/13_experiments.ipynb #c13c0006
+def run_minutes(settings: Experiment, rows: pd.DataFrame, cores: int = 2) -> float:
+    """Minutes on so many cores, of the rows that a run with these settings asks for.
+
+    Rows of other settings are left out; so is what they took beside their trials.
+    """
+    check_settings(settings=settings)
+    check_counts(cores=cores)
+    told = ["test_loss"] if hasattr(settings, "search") else []
+    check_table(["id", "seconds", *told], rows=rows)
+    losses = dict(zip(rows.id, rows[told].to_numpy().ravel(), strict=bool(told)))
+    asked = {cell.trial.id for cell in asked_cells(settings, lambda _: losses)}
+    own = rows[rows.id.isin(asked)].drop_duplicates("id")
+    return float(own.seconds.sum()) / 60 / cores
 
 # %% ../nbs/13_experiments.ipynb #ca63e65b
 class Comparison(NamedTuple):

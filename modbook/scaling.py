@@ -3,21 +3,23 @@
 # %% auto #0
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
-           'DRAWS', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'CONTRADICTED', 'RATES', 'FIGURE8_SCALES',
-           'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE', 'RULE_VALUES', 'NETWORK_VALUES',
-           'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends', 'Figure2', 'plain',
-           'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances', 'resampled_distances',
-           'calibrate', 'calibration_points', 'clearly_better', 'judge_calibration', 'Nearest', 'side_by_side',
-           'interval', 'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table', 'judge_figure2',
-           'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit',
-           'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'finished', 'search_table', 'shorter',
-           'Figure4a', 'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
+           'DRAWS', 'NEAREST', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'FIRST_ASKED', 'CONTRADICTED',
+           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
+           'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
+           'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
+           'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
+           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same',
+           'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
+           'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
+           'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
+           'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
            'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
-           'judge_growth', 'sample_means', 'readable_means', 'published_table', 'by_desired_loss',
-           'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means', 'judge_figure8', 'SettingsScale',
-           'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch',
-           'settings_table', 'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit',
-           'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
+           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'beside_the_papers',
+           'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means',
+           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
+           'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table', 'best_rows',
+           'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8',
+           'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -278,15 +280,20 @@ def log_distances(rows: pd.DataFrame) -> np.ndarray:
 DRAWS = 1000
 
 
-def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
-    """Mean squared log distances of a choice, one for each draw of its seeds.
+def resampled_ratios(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
+    """Our mean loss over the paper's at each point, (draws, points), seeds redrawn.
 
     The draws are the same for every choice with the same number of seeds.
     """
     found = [ratios_to_paper(some) for _, some in rows.groupby("seed")]
     ratios = np.array([list(of.values()) for of in found])  # (seeds, points)
     picks = np.random.default_rng(0).integers(len(found), size=(draws, len(found)))
-    return (np.log(ratios[picks].mean(1)) ** 2).mean(1)
+    return ratios[picks].mean(1)
+
+
+def resampled_distances(rows: pd.DataFrame, draws: int = DRAWS) -> np.ndarray:
+    """Mean squared log distances of a choice, one for each draw of its seeds."""
+    return (np.log(resampled_ratios(rows, draws)) ** 2).mean(1)
 
 # %% ../nbs/14_scaling.ipynb #e525ca9a
 def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
@@ -320,14 +327,23 @@ def calibrate(rows: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
 
 # %% ../nbs/14_scaling.ipynb #e10a1456
 def calibration_points(rows: pd.DataFrame) -> pd.DataFrame:
-    """Our mean loss over the paper's, a line for each choice, a column for a point."""
-    choices = rows.groupby("method", sort=False)
-    table = pd.DataFrame({name: ratios_to_paper(some) for name, some in choices}).T
-    table.columns = [
-        f"{'test' if loss == 'test_loss' else 'train'}, p = {size}, n = {n}"
-        for size, n, loss in table.columns
-    ]
-    return table
+    """Our mean loss over the paper's as text, with its 95 % interval over seeds.
+
+    A line for each choice, a column for each point.
+    """
+    lines = {}
+    for name, some in rows.groupby("method", sort=False):
+        ratios = ratios_to_paper(some)
+        ends = np.quantile(resampled_ratios(some), [0.025, 0.975], axis=0)
+        lines[name] = {
+            f"{loss.removesuffix('_loss')}, p = {size}, n = {n}": (
+                f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+            )
+            for ((size, n, loss), ratio), low, high in zip(
+                ratios.items(), *ends, strict=True
+            )
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def clearly_better(table: pd.DataFrame, what: str = "tau 5") -> pd.DataFrame:
@@ -346,14 +362,27 @@ def judge_calibration(table: pd.DataFrame) -> str:
     return "; ".join(said)
 
 # %% ../nbs/14_scaling.ipynb #8d73b2f2
+NEAREST = dict(tau=6, batch=128)  # by the calibration
+
+
+def in_batches(cells: Iterable[Cell], batch: int) -> list[Cell]:
+    """Cells that train in batches; in full batches where n is not above `batch`."""
+    return [
+        cell._replace(trial=replace(cell.trial, batch=batch))
+        if cell.trial.n > batch
+        else cell
+        for cell in cells
+    ]
+
+
 @dataclass(frozen=True)
 class Nearest(Sweep):
     """Settings of the sweep at the choice that the calibration finds nearest."""
 
     name: ClassVar[str] = "nearest"
 
-    tau: int = 6  # sine waves a module
-    batch: int = 128  # samples a step of training; the full batch where n is less
+    tau: int = NEAREST["tau"]  # sine waves a module
+    batch: int = NEAREST["batch"]  # samples a step of training
 
     def __post_init__(self):
         super().__post_init__()
@@ -361,12 +390,7 @@ class Nearest(Sweep):
 
     def grid(self) -> list[Cell]:
         """All trials of the sweep, in batches."""
-        return [
-            cell._replace(trial=replace(cell.trial, batch=self.batch))
-            if cell.trial.n > self.batch
-            else cell
-            for cell in super().grid()
-        ]
+        return in_batches(super().grid(), self.batch)
 
 # %% ../nbs/14_scaling.ipynb #8f3c8d44
 def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
@@ -521,7 +545,7 @@ def panels(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict]]:
     sizes = [network_size(1, *a) for a in zip(rows.width, rows.layers, strict=True)]
     rows, high = rows.assign(p=sizes), rows.m.isin(range(5, 10))
     over_k = over_m = rows
-    if rows.scale.iloc[0] != "paper":
+    if rows.scale.iloc[0] == "laptop":  # a cross-section
         small = rows.architecture.isin([named(a) for a in SMALL])
         shared = small & rows.n.isin((200, 1000))
         over_k, over_m = rows[shared & (rows.m == 5)], rows[shared & (rows.k == 5)]
@@ -540,6 +564,8 @@ def figure2_curves(rows: pd.DataFrame, ours: Mapping[str, float]) -> pd.DataFram
     """
     drawn = []
     for column, (some, published) in panels(rows).items():
+        if some.empty:  # the smallest scale has no rows for some panels
+            continue
         series = {"ours": trend(some, column), "paper": pd.DataFrame(published)}
         for name, constants in (("the paper's", PUBLISHED_FIT), ("our", ours)):
             theory = trend(predicted(some, constants), column)[
@@ -584,8 +610,12 @@ def fit_table(rows: pd.DataFrame, draws: int = 100) -> pd.DataFrame:
 
 # %% ../nbs/14_scaling.ipynb #310f50b3
 def fit_quality(rows: pd.DataFrame) -> pd.DataFrame:
-    """What our constants, the paper's and a constant loss leave of training losses."""
+    """What our constants, the paper's and a constant loss leave of training losses.
+
+    The 95 % intervals are over seeds drawn again, with the constants as they are.
+    """
     keys = ["m", "n", "width", "layers"]
+    each = rows.pivot_table("train_loss", "seed", keys)  # a line a seed
     means = rows.groupby(keys).train_loss.mean().reset_index()
     guesses = {
         name: predicted(means, constants).train_loss
@@ -595,9 +625,15 @@ def fit_quality(rows: pd.DataFrame) -> pd.DataFrame:
         ]
     }
     guesses["the mean of all losses"] = means.train_loss.mean()
-    left = {name: means.train_loss - guess for name, guess in guesses.items()}
-    table = pd.DataFrame({name: [(e**2).mean() ** 0.5] for name, e in left.items()}).T
-    return table.set_axis(["residual"], axis=1)
+    picks = np.random.default_rng(0).integers(len(each), size=(DRAWS, len(each)))
+    drawn = each.to_numpy()[picks].mean(1)  # (draws, settings)
+    lines = {}
+    for name, guess in guesses.items():
+        off = means.train_loss - guess, drawn - np.asarray(guess)
+        one, many = ((e**2).mean(-1) ** 0.5 for e in map(np.asarray, off))
+        lines[name] = (one, *np.quantile(many, [0.025, 0.975]))
+    columns = ["residual", "low", "high"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #4e2b9000
 WIDE = 2.0  # upper over lower end of an interval that says too little
@@ -730,6 +766,9 @@ FIGURE4A_SCALES = {
 }
 
 # %% ../nbs/14_scaling.ipynb #e5d9c4e7
+FIRST_ASKED = "monolithic, random, algorithm1, algorithm1-adam, oracle"
+
+
 @dataclass(frozen=True)
 class Figure4a(SearchExperiment):
     """Settings of Figure 4a, sample complexity against dimension."""
@@ -737,7 +776,7 @@ class Figure4a(SearchExperiment):
     name: ClassVar[str] = "fig4a"
     scales: ClassVar[Mapping[str, SearchScale]] = FIGURE4A_SCALES
 
-    methods: str = "all"  # or some of NAMES, separated by commas
+    methods: str = FIRST_ASKED  # some of NAMES, separated by commas, or all
 
     def __post_init__(self):
         super().__post_init__()
@@ -763,6 +802,26 @@ class Figure4a(SearchExperiment):
             for arch in scale.architectures
             for seed in range(self.seeds or scale.seeds)
         ]
+
+# %% ../nbs/14_scaling.ipynb #f4a00002
+@dataclass(frozen=True)
+class NearestFigure4a(Figure4a):
+    """Settings of Figure 4a at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest_fig4a"
+
+    tau: int = NEAREST["tau"]
+
+    def grid(self) -> list[Cell]:
+        """A trial at the first n for every search, in batches."""
+        batch = dict(batch=NEAREST["batch"])
+        return [
+            cell._replace(trial=replace(cell.trial, **batch)) for cell in super().grid()
+        ]
+
+    def search(self) -> SampleSearch:
+        """Algorithm 2 before its first question; it asks for no less than a batch."""
+        return replace(super().search(), l=math.log2(NEAREST["batch"]))
 
 # %% ../nbs/14_scaling.ipynb #79599d7a
 def search_checks(settings: SearchExperiment, rows: pd.DataFrame) -> dict[str, int]:
@@ -946,6 +1005,8 @@ class Share(NamedTuple):
 
 def share(won: int, pairs: int) -> Share:
     """The interval of Clopper and Pearson."""
+    if not 0 <= won <= pairs:
+        raise ValueError(f"won must be in 0..pairs, got {won} of {pairs} pairs")
     low = stats.beta.ppf(0.025, won, pairs - won + 1) if won else 0.0
     high = stats.beta.ppf(0.975, won + 1, pairs - won) if won < pairs else 1.0
     return Share(won, pairs, float(low), float(high))
@@ -1011,21 +1072,31 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     return text, exponential(law, scale)
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3bf
+def median_interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a median; infinite values may be its ends."""
+    values = np.asarray(values, dtype=float)
+    picks = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
+    medians = np.quantile(values[picks], 0.5, axis=1, method="nearest")
+    low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
+    return float(low), float(high)
+
+
 def sample_means(
     table: pd.DataFrame, keys: Sequence[str] = ("method", "m")
 ) -> pd.DataFrame:
-    """Median samples with quartiles; infinite where that many are censored."""
+    """Median samples with its interval; infinite where that many are censored."""
     lines = []
     for key, some in table.groupby(list(keys), sort=False):
-        three = np.quantile(some.samples, [0.5, 0.25, 0.75], method="nearest")
+        median = np.quantile(some.samples, 0.5, method="nearest")
         tried = math.exp(some.log_n.max())
-        lines.append((*key, *three, tried, len(some), some.censored.sum()))
+        found = (median, *median_interval(some.samples), tried)
+        lines.append((*key, *found, len(some), some.censored.sum()))
     columns = [*keys, "samples", "low", "high", "tried", "searches", "censored"]
     return pd.DataFrame(lines, columns=columns)
 
 
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
-    """Medians and quartiles as text."""
+    """Medians and their intervals as text."""
     table = means.drop(columns=["low", "high", "tried"])
     table["method"] = table.method.map(lambda name: NAMES.get(name, name))
 
@@ -1048,6 +1119,14 @@ def published_table() -> pd.DataFrame:
     ]
     return pd.DataFrame(lines)
 
+
+def beside_the_papers(table: pd.DataFrame, method: str) -> str:
+    """The growth of the paper's own values, and whether the intervals overlap."""
+    ours, paper = (growth_laws(t).loc[method] for t in (table, published_table()))
+    apart = ours.high < paper.low or paper.high < ours.low
+    rate = f"{paper.rate:.2f} ({paper.low:.2f} to {paper.high:.2f})"
+    return f"the paper's values {rate}, intervals {'apart' if apart else 'overlap'}"
+
 # %% ../nbs/14_scaling.ipynb #055ccf87
 DESIRED = (0.5, 1.0, 1.5)
 
@@ -1069,7 +1148,7 @@ def by_desired_loss(settings: SearchExperiment, rows: pd.DataFrame) -> pd.DataFr
 
 
 def means_by_desired_loss(table: pd.DataFrame) -> pd.DataFrame:
-    """Medians with quartiles as text: a line a method, a column a loss and m."""
+    """Medians and intervals as text: a line a method, a column a loss and m."""
     means = [
         readable_means(sample_means(some)).samples.rename(epsilon)
         for epsilon, some in table.groupby("epsilon")
@@ -1097,7 +1176,7 @@ def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, s
 
 
 def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Median samples with quartiles by rate, and by width and layers at 0.01."""
+    """Median samples with intervals by rate, and by width and layers at 0.01."""
     table = table.assign(rate=table.method.str.removeprefix("rate ").astype(float))
     sizes = table.architecture.str.split("x", expand=True).astype(int)
     table = table.assign(width=sizes[0], layers=sizes[1])
@@ -1348,7 +1427,8 @@ def claim_growth(method: str = "monolithic") -> tuple[str, str]:
     """Growth with m from Figure 4a's recorded rows, at a loss of 1.5."""
     settings, rows = best_rows(Figure4a)
     table = worth_learning(search_table(settings, rows), settings.epsilon)
-    return judge_growth(table, settings.scale, method)
+    text, said = judge_growth(table, settings.scale, method)
+    return f"{text}; {beside_the_papers(table, method)}", said
 
 
 def claim_algorithm2() -> tuple[str, str]:
@@ -1384,5 +1464,8 @@ def claim_e3() -> tuple[str, str]:
 # %% ../nbs/14_scaling.ipynb #6a095708
 SCALING = {
     e.name: e
-    for e in (Calibration, Nearest, Figure2, Figure4a, HyperparameterSearch, Figure8)
+    for e in (
+        *(Calibration, Nearest, NearestFigure4a),
+        *(Figure2, Figure4a, HyperparameterSearch, Figure8),
+    )
 }
