@@ -395,6 +395,8 @@ CLAIMS += [
     )
     for question, words in QUESTIONS.items()
 ]
+
+# %% ../nbs/19_claims.ipynb #117e1b51
 CLAIMS += [
     Claim(
         f"Reviewers, images: {question}?",

@@ -664,7 +664,7 @@ def drops_table(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["method", "fall, points", "from", "to", "less than one point"]
     return pd.DataFrame(lines, columns=columns).set_index("method")
 
-
+# %% ../nbs/17_image_results.ipynb #4ed9bae4
 def share_answer(
     rows: pd.DataFrame, method: str, when: str = "start_share"
 ) -> tuple[str, str]:
@@ -867,7 +867,7 @@ def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["claim", "accuracy", "verdict"]
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
-
+# %% ../nbs/17_image_results.ipynb #e505feb0
 LEVEL = 0.29  # an accuracy that all modular arms reach at every k, from below
 
 
@@ -920,7 +920,7 @@ PUBLISHED_TABLE4 = {  # noise: monolithic, random start, their method; 4 trials
     30.0: ((0.1109, 0.0033), (0.1250, 0.0055), (0.1229, 0.0040)),
 }
 
-
+# %% ../nbs/17_image_results.ipynb #b585594a
 def published() -> pd.DataFrame:
     """The paper's accuracies, with its standard errors (NaN: of a figure, not read)."""
     k_order = ("algorithm1", "monolithic", "random")
