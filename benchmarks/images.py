@@ -7,12 +7,12 @@
 
 For every method at k = 4 and 6: samples a second of training (the start apart), those
 of the same network written plainly in torch with a DataLoader over inputs written
-out, their ratio (above 1: ours is faster), and the share of a step that goes into gathering
-its images, without noise and with (Table 4). Random pixels: speed does not depend on
-what they show. With a GPU it runs there. Of all
-methods, the table goes to `results/speed/images.csv` (`images_gpu.csv`), with the share
-of the measured matrix-product rate that training reaches. Of the memory, the peak of
-the process before and after a pass goes to `results/speed/images_memory.csv`.
+out, their ratio (above 1: ours is faster), and the share of a step that goes into
+gathering its images, without noise and with (Table 4). Random pixels: speed does not
+depend on what they show. With a GPU it runs there. Of all methods, the table goes to
+`results/speed/images.csv` (`images_gpu.csv`), with the share of the measured
+matrix-product rate that training reaches. Of the memory, the peak of the process before
+and after a pass goes to `results/speed/images_memory.csv`.
 """
 
 import argparse
