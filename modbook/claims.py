@@ -29,6 +29,8 @@ from modbook.image_results import (
     judge_figure4b,
     judge_figure12,
     judge_more,
+    judge_samples,
+    judge_seen,
     judge_table3,
     judge_table4,
 )
@@ -42,6 +44,7 @@ from modbook.scaling import (
     claim_growth,
 )
 from modbook.theory import (
+    check_choice,
     effective_p,
     loss_quantiles,
     losses,
@@ -64,11 +67,13 @@ class Claim(NamedTuple):
 
 def from_sweep(claim: str) -> Callable[[], tuple[str, str]]:
     """Judge a question of the sweep by its recorded rows."""
+    check_choice(tuple(SWEEP_QUESTIONS), claim=claim)
     return lambda: answer(SWEEP_QUESTIONS[claim], recorded("sweep"))
 
 # %% ../nbs/19_claims.ipynb #1e41a839
 def deviations(theorem: int, printed: bool = False) -> np.ndarray:
     """Recorded mean test losses less the formula's, in standard errors."""
+    check_choice((1, 2), theorem=theorem)
     path = results_folder() / "theory" / "verification.csv"
     table = pd.read_csv(path, keep_default_na=False)
     table = table[(table.theorem == theorem) & (table.gap.abs() >= 4)]
@@ -253,6 +258,12 @@ CLAIMS += [
         "papermill nbs/fig12_projections.ipynb",
         judge_figure12,
     ),
+    Claim(
+        "Figure 12 (b)",
+        "from a random start, after training, it looks mostly at one image",
+        "papermill nbs/fig12_projections.ipynb",
+        partial(judge_figure12, "random", "share"),
+    ),
 ]
 
 # %% ../nbs/19_claims.ipynb #7758a782
@@ -392,6 +403,18 @@ CLAIMS += [
         partial(judge_more, question),
     )
     for question in MORE_QUESTIONS
+]
+CLAIMS += [
+    Claim(
+        f"Reviewers, images: {question}?",
+        f"not in it; asked: {bound}",
+        "papermill nbs/image_questions.ipynb",
+        judge,
+    )
+    for question, bound, judge in (
+        ("samples for an accuracy, more images", "within 1.25 times", judge_samples),
+        ("unseen sequences of classes", "within a point of seen ones", judge_seen),
+    )
 ]
 
 # %% ../nbs/19_claims.ipynb #6c70b811

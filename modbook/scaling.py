@@ -1005,6 +1005,8 @@ class Share(NamedTuple):
 
 def share(won: int, pairs: int) -> Share:
     """The interval of Clopper and Pearson."""
+    if not 0 <= won <= pairs:
+        raise ValueError(f"won must be in 0..pairs, got {won} of {pairs} pairs")
     low = stats.beta.ppf(0.025, won, pairs - won + 1) if won else 0.0
     high = stats.beta.ppf(0.975, won + 1, pairs - won) if won < pairs else 1.0
     return Share(won, pairs, float(low), float(high))
