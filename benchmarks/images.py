@@ -6,10 +6,10 @@
     python benchmarks/images.py --memory       # what a pass over 10^6 inputs holds
 
 For every method at k = 4 and 6: samples a second of training (the start apart), those
-of the same network written plainly in torch with a DataLoader over inputs written
-out, their ratio (above 1: ours is faster), and the share of a step that goes into
-gathering its images, without noise and with (Table 4). Random pixels: speed does not
-depend on what they show. With a GPU it runs there. Of all methods, the table goes to
+of the same network written plainly in torch with a DataLoader over inputs written out,
+their ratio (above 1: ours is faster), and the share of a step that goes into gathering
+its images, without noise and with (Table 4). Random pixels: speed does not depend on
+what they show. With a GPU it runs there. Of all methods, the table goes to
 `results/speed/images.csv` (`images_gpu.csv`), with the share of the measured
 matrix-product rate that training reaches. Of the memory, the peak of the process before
 and after a pass goes to `results/speed/images_memory.csv`.
@@ -246,7 +246,7 @@ def record_memory(k: int = 6, n: int = 1_000_000, batch: int = 128) -> None:
     line |= dict(written_out=n * inputs) | provenance("cpu")
     path = results_folder() / "speed" / "images_memory.csv"
     pd.DataFrame([line]).to_csv(path, index=False, float_format="%.6g")
-    print({name: f"{value:,}" for name, value in line.items() if value == value})
+    print(f"peak before a pass {before / 2**20:,.0f} MiB, after {peak() / 2**20:,.0f}")
 
 
 def main() -> None:
