@@ -1043,7 +1043,7 @@ def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFra
     """A method against its rivals: pairs won, interval, verdict."""
     lines, known = [], set(table.method)
     for other in ("monolithic", "matched", "random", "oracle"):
-        if not {method, other} <= known:
+        if method == other or not {method, other} <= known:
             continue
         found = fewer(table, method, other)
         lines.append((NAMES[method], NAMES[other], *found, needs_fewer(found, scale)))
