@@ -13,10 +13,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The networks are small: threads would spend their time waiting for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help sweep test book lint export lock clean
+.PHONY: help sweep test release-test book lint export lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and figure
 	@mkdir -p nbs/_runs
@@ -25,6 +25,9 @@ sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and fig
 test: lint ## check style, notebooks, package, book and main job
 	nbdev_test --n_workers 2 --timing
 	pytest --durations=5 -n 2 --dist loadfile
+
+release-test: $(READY) ## what takes minutes: fifty kills, the whole of scikit-learn's checks
+	pytest -m slow --durations=5
 
 book: $(READY) ## build the book into _build/html
 	rm -rf _build

@@ -4,19 +4,20 @@
 
 Both are measured on an idle machine and written to `results/speed/engine.csv`: a sweep
 of short trials on one core into a new store (planning, ids, rows, commits, against the
-time inside the trials), and a store of 100,000 rows read again, up to resuming a sweep
-that has nothing left to train. Medians of five runs, least and most beside them.
+time inside the trials), and a finished sweep of 100,000 rows resumed: its grid, ids
+and rows apart, all of `run_sweep`, all of the experiment, and the whole command in a
+process of its own, beside what that takes to start. Medians of five runs, least, most.
 """
 
 import argparse
 import csv
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -30,6 +31,7 @@ from modbook.trials import Rule, Trial  # noqa: E402
 FIRST = Trial(
     m=5, k=5, n=100, seed=0, K=25, start="algorithm1", rule=Rule(steps=2), iterations=2
 )
+FIVE = "monolithic,random,algorithm1,algorithm1-adam,oracle"  # 20 trials a seed
 REPEATS = 5
 
 
@@ -78,37 +80,63 @@ def measure(what: str, count: int, run: Callable, before: Callable = tuple) -> d
     return line(what, count, seconds, "s")
 
 
-def fresh(count: int) -> list[Trial]:
-    """Trials that do not know their ids yet."""
-    return [replace(FIRST, seed=seed) for seed in range(count)]
-
-
-def fill(store: Store, trials: Sequence[Trial]) -> None:
+def fill(store: Store, sweep: Sweep) -> None:
     """A row for each trial, of the columns that rows of Algorithm 1 have."""
     (row,) = FIRST.run([FIRST])
+    row = {name: row[name] for name in row if name not in FIRST.parameters()}
     row |= provenance()
-    store.add(
-        row | {"id": trial.id, "seed": trial.seed, "test_loss": 1 / (trial.seed + 1)}
-        for trial in trials
-    )
+    trials = (cell.trial for cell in sweep.cells)
+    store.add(row | t.parameters() | {"id": t.id} for t in trials)
+
+
+def ids(trials: Sequence[Trial]) -> list[str]:
+    return [trial.id for trial in trials]
+
+
+def forgot(trials: Sequence[Trial]) -> tuple[Sequence[Trial]]:
+    """The same trials, without the ids that they had found."""
+    for trial in trials:
+        vars(trial).pop("id", None)
+    return (trials,)
+
+
+def command(sweep: Sweep) -> None:
+    """The command that resumes a sweep, in a process of its own."""
+    options = ["--workers", "1", "--device", "cpu", "--store", sweep.store]
+    chosen = ["--set", f"methods={sweep.methods}", "--set", f"seeds={sweep.seeds}"]
+    words = [sys.executable, "-m", "modbook", "run", "sweep", *options, *chosen]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def start() -> None:
+    """What every command does first."""
+    subprocess.run([sys.executable, "-c", "import modbook.__main__"], check=True)
 
 
 def resumed(count: int) -> list[dict]:
-    """A finished store of many rows, read and resumed."""
-    trials, anew = fresh(count), lambda: (fresh(count),)
+    """A finished sweep of so many rows, read and resumed."""
+    how = dict(methods=FIVE, seeds=count // 20, workers=1, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
-        with Store(Path(folder) / "rows.sqlite") as store:
-            fill(store, trials)
-        with Store(Path(folder) / "rows.sqlite") as store:
-            quiet = lambda some: run_sweep(some, store, workers=1, show=False)  # noqa: E731
-            return [
-                measure("trials, made and checked", count, lambda: fresh(count)),
-                measure("ids of the trials", count, lambda t: [x.id for x in t], anew),
+        sweep = lambda: Sweep(store=f"{folder}/rows.sqlite", **how)  # noqa: E731
+        with Store(sweep().store) as store:
+            fill(store, sweep())
+        trials = [cell.trial for cell in sweep().cells]
+        quiet = lambda some: run_sweep(some, store, workers=1, show=False)  # noqa: E731
+        with Store(sweep().store) as store:
+            lines = [
+                measure("grid, made and checked", count, lambda: sweep().grid()),
+                measure("ids of the trials", count, ids, lambda: forgot(trials)),
                 measure("ids in the store", count, store.ids),
                 measure("rows of the store", count, lambda: store.rows(trials)),
-                measure("resume, trials made before", count, lambda: quiet(trials)),
-                measure("resume", count, quiet, anew),
+                measure("resume", count, quiet, lambda: forgot(trials)),
             ]
+        run = lambda: sweep().run(show=False)  # noqa: E731
+        return [
+            *lines,
+            measure("grid and resume, rows labelled", count, run),
+            measure("a command that does nothing", 0, start),
+            measure("modbook run, all of it", count, lambda: command(sweep())),
+        ]
 
 
 def main() -> None:

@@ -1,22 +1,28 @@
 """Training on composed images: samples a second, against plain torch.
 
-    python benchmarks/images.py            # sizes of the laptop's scale, one core
-    python benchmarks/images.py --paper    # the paper's sizes, a few steps (20 GB)
+    python benchmarks/images.py                # the laptop's sizes, one thread
+    python benchmarks/images.py --threads 0    # the same, a thread a core
+    python benchmarks/images.py --paper        # the paper's sizes, a few steps (20 GB)
+    python benchmarks/images.py --memory       # what a pass over 10^6 inputs holds
 
-For every method at k = 4 and 6: samples a second of training (the rule apart), those of
-the same network written plainly in torch with a DataLoader over inputs written out,
+For every method at k = 4 and 6: samples a second of training (the start apart), those
+of the same network written plainly in torch with a DataLoader over inputs written out,
 their ratio (above 1: ours is faster), and the share of a step that goes into gathering
-its images. Random pixels: speed does not depend on what they show. With a GPU it runs
-there. Of all methods, the table goes to `results/speed/images.csv` (`images_gpu.csv`),
-with the share of the measured matrix-product rate that training reaches.
+its images, without noise and with (Table 4). Random pixels: speed does not depend on
+what they show. With a GPU it runs there. Of all methods, the table goes to
+`results/speed/images.csv` (`images_gpu.csv`), with the share of the measured
+matrix-product rate that training reaches. Of the memory, the peak of the process before
+and after a pass goes to `results/speed/images_memory.csv`.
 """
 
 import argparse
 import itertools
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -34,13 +40,17 @@ from modbook.image_trials import (
     fit,
     image_operations,
     random_start,
+    spectral_start,
 )
 from modbook.images import Base, ImageTask, batches, draw_rows
 from modbook.store import provenance
 from modbook.tasks import stream
 
-METHODS = ("monolithic", "random", "algorithm1", "oracle", "one-an-image")
-IDENTITY = ("k", "method")
+METHODS = (
+    *("monolithic", "random", "algorithm1", "variant-a", "spectral"),
+    *("oracle", "one-an-image"),
+)
+IDENTITY = ("threads", "k", "method")
 IMAGES = 30_000  # in each part, 60,000 together
 
 
@@ -77,16 +87,34 @@ def made_up_task(k: int, n: int, side: int, device: str) -> ImageTask:
 class PlainModules(nn.Module):
     """The modular network as one would write it: module after module."""
 
-    def __init__(self, k: int, D: int, M: int, H: int, hidden: tuple):
+    def __init__(self, k: int, D: int, M: int, H: int, hidden: tuple, told: bool):
         super().__init__()
+        self.k, self.told, size = k, told, D if told else k * D
         self.projections = nn.ModuleList(
-            [nn.Linear(k * D, H, bias=False) for _ in range(M)]
+            [nn.Linear(size, H, bias=False) for _ in range(M)]
         )
         self.shared = plain_stack((H, *hidden), last_relu=True)
         self.out = nn.Linear(M * hidden[-1], 10 * k)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.cat([self.shared(U(X)) for U in self.projections], 1))
+        seen = X.chunk(self.k, 1) if self.told else (X,)
+        outs = [
+            self.shared(U(seen[j % len(seen)])) for j, U in enumerate(self.projections)
+        ]
+        return self.out(torch.cat(outs, 1))
+
+
+class PlainOneAnImage(nn.Module):
+    """A network an image, one after the other."""
+
+    def __init__(self, k: int, sizes: tuple):
+        super().__init__()
+        self.networks = nn.ModuleList([plain_stack(sizes) for _ in range(k)])
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        images = X.chunk(len(self.networks), 1)
+        pairs = zip(self.networks, images, strict=True)
+        return torch.cat([network(x) for network, x in pairs], 1)
 
 
 def plain_stack(sizes: tuple, last_relu: bool = False) -> nn.Sequential:
@@ -98,13 +126,15 @@ def plain_stack(sizes: tuple, last_relu: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def plain_network(trial, D: int) -> nn.Module | None:
-    """The same network in plain torch, for the paper's two."""
+def plain_network(trial, D: int) -> nn.Module:
+    """The same network in plain torch."""
     if trial.network == "monolithic":
         return plain_stack((trial.k * D, *trial.hidden, 10 * trial.k))
-    if trial.start in ("random", "rule"):
-        return PlainModules(trial.k, D, trial.modules, trial.width, trial.hidden)
-    return None
+    if trial.network == "one an image":
+        return PlainOneAnImage(trial.k, (D, *trial.hidden, 10))
+    told = trial.start == "oracle"
+    shape = trial.modules, trial.width, trial.hidden
+    return PlainModules(trial.k, D, *shape, told)
 
 
 def written_out(task: ImageTask) -> torch.utils.data.TensorDataset:
@@ -135,55 +165,88 @@ def peak_rate(device: str, repeats: int) -> float:
     return 2 * size**3 / seconds(lambda: A @ A, device, repeats)
 
 
+def plain_seconds(trial, task, repeats: int, device: str) -> float:
+    """Seconds of a pass of the same network, written plainly."""
+    data = written_out(task)
+    net = plain_network(trial, task.train.pixels.shape[1]).to(device)
+    one_pass = lambda: train_plainly(net, data, trial.batch, 1e-4, device)  # noqa: E731
+    return seconds(one_pass, device, repeats)
+
+
+def start_of(trial, task, device: str):
+    """The projections before any rule, and what makes the start's from batches."""
+    U = random_start(trial, task.train.pixels.shape[1]).to(device)
+    shape = trial.modules, trial.width
+    if trial.start == "spectral":
+        return U, lambda steps: spectral_start(steps, *shape, told=True)
+    if trial.rule is None:
+        return U, None
+    return U, lambda steps: apply_rule(U, steps, trial.rule, stream("c"))
+
+
 def measure(method, k, scale, steps, repeats, device, plainly) -> dict:
     """Samples a second of a method, and of the same network written plainly."""
     trial = image_trial(method, scale, "CIFAR-10", k, 0, n=128 * steps)
     D = trial.pixels()
     task = made_up_task(k, trial.n, scale.side, device)
-    one_pass = lambda: batches(task, trial.batch, 1, stream("order"))  # noqa: E731
-    U = random_start(trial, D).to(device) if trial.network == "modular" else None
+    noisy = replace(task, noise=1.0)
+    a_pass = lambda task: batches(task, trial.batch, 1, stream("order"))  # noqa: E731
+    count = lambda task: sum(1 for _ in a_pass(task))  # noqa: E731
+    modular = trial.network == "modular"
+    U, start = start_of(trial, task, device) if modular else (None, None)
     model = build_image_network(trial, D, U).to(device)
-    ours = seconds(lambda: fit(model, one_pass(), 1e-4), device, repeats)
-    gathering = seconds(lambda: sum(1 for _ in one_pass()), device, repeats)
+    ours = seconds(lambda: fit(model, a_pass(task), 1e-4), device, repeats)
+    gathering = seconds(lambda: count(task), device, repeats)
+    with_noise = seconds(lambda: count(noisy), device, repeats)
     line = dict(k=k, method=method, samples_per_second=trial.n / ours)
     line |= dict(gathering=gathering / ours, ms_per_step=1e3 * ours / steps)
+    line |= dict(gathering_noisy=with_noise / (ours + with_noise - gathering))
     work = image_operations(trial)
-    if trial.rule is not None:
-        ready, rule = (
-            list(one_pass()),
-            lambda some: apply_rule(U, some, trial.rule, stream("c")),
-        )
-        took = seconds(lambda: rule(ready), device, repeats)
+    if start is not None:
+        ready = list(a_pass(task))
+        took = seconds(lambda: start(ready), device, repeats)
         line |= dict(rule_samples_per_second=trial.n / took)
+    if trial.rule is not None:
         work -= 4.0 * trial.k * D * trial.modules * trial.width
-    net = plain_network(trial, D) if plainly else None
-    if net is not None:
-        net, data = net.to(device), written_out(task)
-        plain = seconds(
-            lambda: train_plainly(net, data, trial.batch, 1e-4, device), device, repeats
-        )
+    line |= dict(gflops=work * trial.n / ours / 1e9)
+    if plainly:
+        del model, U, start  # the paper's sizes leave no room for two
+        plain = plain_seconds(trial, task, repeats, device)
         line |= dict(plain_samples_per_second=trial.n / plain, faster=plain / ours)
-    return line | dict(gflops=work * trial.n / ours / 1e9)
+    return line
 
 
 def record(lines: list[dict], scale: str, device: str) -> None:
-    """Write the lines of a scale, in place of what was there for it."""
+    """Write the lines of a scale, in place of its lines of as many threads."""
     name = "images.csv" if device == "cpu" else "images_gpu.csv"
     path, about = results_folder() / "speed" / name, provenance(device)
     table = pd.DataFrame([dict(scale=scale) | line | about for line in lines])
     if path.exists():
         old = pd.read_csv(path)
-        table = pd.concat([old[old.scale != scale], table])
+        same = (old.scale == scale) & (old.threads == torch.get_num_threads())
+        table = pd.concat([old[~same], table]).sort_values(
+            ["scale", "threads", "k"], kind="stable"
+        )
     table.to_csv(path, index=False, float_format="%.4g")
 
 
-def memory_line(k: int) -> None:
-    task = made_up_task(k, 1_000_000, 0, "cpu")
-    print(
-        f"10^6 inputs of {k} full images: {task.bytes / 1e6:,.0f} MB held "
-        f"({2 * task.train.bytes / 1e6:,.0f} of it images), "
-        f"{1e6 * k * 3072 * 4 / 1e9:.0f} GB written out"
-    )
+def peak() -> float:
+    """Bytes that this process has held at most so far."""
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def record_memory(k: int = 6, n: int = 1_000_000, batch: int = 128) -> None:
+    """What a pass over n inputs of k full images adds to the process, and record it."""
+    task = made_up_task(k, n, 0, "cpu")
+    images, before = 2 * task.train.bytes, peak()
+    steps = sum(1 for _ in batches(task, batch, 1, stream("order")))
+    inputs = 4 * k * task.train.pixels.shape[1]  # bytes of one, written out
+    line = dict(k=k, n=n, steps=steps, images=images, rows=task.bytes - images)
+    line |= dict(batch=batch * inputs, before=before, after=peak())
+    line |= dict(written_out=n * inputs) | provenance("cpu")
+    path = results_folder() / "speed" / "images_memory.csv"
+    pd.DataFrame([line]).to_csv(path, index=False, float_format="%.6g")
+    print(f"peak before a pass {before / 2**20:,.0f} MiB, after {peak() / 2**20:,.0f}")
 
 
 def main() -> None:
@@ -192,22 +255,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of a measurement")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--no-plain", action="store_true", help="ours alone")
+    parser.add_argument("--threads", type=int, default=1, help="0: one a core")
+    parser.add_argument("--memory", action="store_true", help="of a pass, no speed")
     options = parser.parse_args()
+    if options.memory:
+        record_memory()
+        return
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scale = IMAGE_SCALES["paper" if options.paper else "laptop"]
     few = options.paper and device == "cpu"
     steps = options.steps or (3 if few else 40)
     repeats = 1 if few else 3
-    peak = peak_rate(device, 5) / 1e9
-    print(f"{device}, {torch.get_num_threads()} threads, {peak:,.0f} Gflop/s")
-    memory_line(6)
+    rate = peak_rate(device, 5) / 1e9
+    print(f"{device}, {torch.get_num_threads()} threads, {rate:,.0f} Gflop/s")
     lines = []
     for k in (4, 6):
         for method in options.methods.split(","):
             line = measure(
                 method, k, scale, steps, repeats, device, not options.no_plain
             )
-            line["share_of_products"] = line["gflops"] / peak
+            line["share_of_products"] = line["gflops"] / rate
+            line = dict(threads=torch.get_num_threads()) | line
             lines.append(line)
             items = (
                 f"{name} {v:,.3g}" for name, v in line.items() if name not in IDENTITY

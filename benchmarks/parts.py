@@ -2,8 +2,9 @@
 
     python benchmarks/parts.py
 
-Each line gives the median time of both and their ratio (above 1: the engine is faster).
-Run it on an idle machine. The notebooks check that both ways agree.
+Each line gives the median time of both, their ratio (above 1: the engine is faster),
+and the least and the most of that ratio over five repetitions. Run it on an idle
+machine. The notebooks check that both ways agree.
 """
 
 import csv
@@ -42,19 +43,32 @@ Way = Callable[[], object]
 Pair = tuple[str, str, Way, Way]  # what, against what, the engine's way, the other
 
 
-def medians_ms(ways: Sequence[Way], repeats: int = 15) -> list[float]:
-    """Median milliseconds of calls that take turns, after one of each to warm up.
+REPETITIONS, TURNS = 5, 5
+
+
+def by_turns(ways: Sequence[Way], turns: int) -> list[float]:
+    """Median milliseconds of calls that take turns.
 
     By turns, so that a machine that slows down for a while slows all of them down.
     """
     times = [[] for _ in ways]
-    for turn in range(repeats + 1):
+    for _ in range(turns):
         for way, own in zip(ways, times, strict=True):
             start = time.perf_counter()
             way()
-            if turn:
-                own.append(time.perf_counter() - start)
+            own.append(time.perf_counter() - start)
     return [1e3 * statistics.median(own) for own in times]
+
+
+def compared(ours: Way, other: Way) -> dict[str, float]:
+    """Milliseconds of both, and how many times faster ours is, after one of each."""
+    by_turns([ours, other], 1)
+    found = [by_turns([ours, other], TURNS) for _ in range(REPETITIONS)]
+    ratios = [theirs / mine for mine, theirs in found]
+    mine, theirs = (statistics.median(way) for way in zip(*found, strict=True))
+    ratio = statistics.median(ratios)
+    spread = dict(faster_least=min(ratios), faster_most=max(ratios))
+    return dict(ms=mine, against_ms=theirs, faster=ratio) | spread
 
 
 def generators(R: int) -> list[np.random.Generator]:
@@ -351,12 +365,11 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = []
     for idea, other, ours, theirs in pairs():
-        ours_ms, other_ms = medians_ms([ours, theirs])
-        line = dict(idea=idea, against=other, ms=ours_ms, against_ms=other_ms)
-        lines.append(line | dict(faster=other_ms / ours_ms))
+        line = dict(idea=idea, against=other) | compared(ours, theirs)
+        lines.append(line)
         print(
-            f"{idea:50} {ours_ms:8.3f} ms   {other:28} {other_ms:8.3f} ms"
-            f" {other_ms / ours_ms:6.2f} x",
+            "{idea:50} {ms:8.3f} ms   {against:28} {against_ms:8.3f} ms {faster:6.2f} x"
+            " ({faster_least:.2f} to {faster_most:.2f})".format(**line),
             flush=True,
         )
     folder = Path(__file__).parents[1] / "results" / "speed"

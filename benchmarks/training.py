@@ -7,9 +7,11 @@
 
 Every contender trains networks of one shape with full-batch Adam in float32. Each is
 measured twice, as one process with a thread a core and as one process a core, and the
-better way counts. On a GPU there is one process, TF32 is off, and all contenders that
-train many networks train the same number. Run it on an idle machine. JAX and optax are
-installed for the benchmark alone, into an environment under _build/.
+better way counts, by the median of five runs; `networks_per_second` is how many take a
+step in a second, with the least and the most of these runs. On a GPU there is one
+process, TF32 is off, and all contenders that train many networks train the same number.
+Run it on an idle machine. JAX and optax are installed for the benchmark alone, into an
+environment under _build/.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import venv
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 SHAPES = [
     (100, 8, 3),
@@ -42,6 +45,25 @@ CONTENDERS = {
     "modbook": "modbook",
 }
 FOLDER = Path(__file__).parents[1]
+
+
+class Times(NamedTuple):
+    """Milliseconds a network and step."""
+
+    median: float
+    least: float
+    most: float
+
+
+def columns(times: Times, plain: float) -> dict[str, float]:
+    """What a row says of its times, beside the time of one network at a time."""
+    return dict(
+        ms=times.median,
+        faster=plain / times.median,
+        networks_per_second=1e3 / times.median,
+        networks_per_second_least=1e3 / times.most,
+        networks_per_second_most=1e3 / times.least,
+    )
 
 
 def sizes(width: int, layers: int) -> list[int]:
@@ -170,9 +192,9 @@ def modbook(n: int, width: int, layers: int, R: int) -> Callable[[int], None]:
 
 def replays(model, X, y) -> Callable[[int], None]:
     """The steps of `train` on a GPU, without what it does once."""
-    from modbook.training import WARM_UP, adam_step, captured
+    from modbook.training import WARM_UP, _adam_step, captured
 
-    step = adam_step(model, X, y, 0.01, None, None)
+    step = _adam_step(model, X, y, 0.01)
     for _ in range(WARM_UP):
         step()
     step = captured(step)
@@ -189,8 +211,8 @@ def milliseconds(
     R: int,
     least: float = 0.25,
     wait: Callable[[], None] = lambda: None,
-) -> float:
-    """Median milliseconds a network and step, of runs that take `least` seconds."""
+) -> Times:
+    """Milliseconds a network and step, of runs that take `least` seconds."""
     steps(1)
     wait()
     start = time.perf_counter()
@@ -202,8 +224,8 @@ def milliseconds(
         start = time.perf_counter()
         steps(k)
         wait()
-        times.append((time.perf_counter() - start) / k / R)
-    return 1e3 * statistics.median(times)
+        times.append(1e3 * (time.perf_counter() - start) / k / R)
+    return Times(statistics.median(times), min(times), max(times))
 
 
 def measure(name: str, shape: tuple[int, int, int], core: int | None) -> None:
@@ -288,9 +310,11 @@ def on_gpu() -> None:
             ms, R = json.loads(line)
             if ms is None:
                 continue
+            times = Times(*ms)
+            ms = times.median
             plain_ms.setdefault(shape, ms)
             row = dict(zip(("n", "width", "layers"), shape, strict=True), name=name)
-            row |= dict(R=R, ms=ms, faster=plain_ms[shape] / ms)
+            row |= dict(R=R) | columns(times, plain_ms[shape])
             row["share"] = operations(*shape) / ms * 1e3 / rate
             row["bandwidth"] = bytes_moved(*shape) / ms * 1e3 / bandwidth
             lines.append(row)
@@ -300,7 +324,8 @@ def on_gpu() -> None:
                 f"{row['share']:6.1%} of products {row['bandwidth']:6.1%} of copies",
                 flush=True,
             )
-    record(lines, rate, "training_gpu", device="cuda", tbytes=bandwidth / 1e12)
+    about = dict(tbytes=bandwidth / 1e12) | versions(sys.executable)
+    record(lines, rate, "training_gpu", device="cuda", **about)
 
 
 FEW = {
@@ -344,11 +369,13 @@ def folded_ms(least: int, n: int, width: int, layers: int, R: int) -> float:
         steps = modbook(n, width, layers, R)
     found = milliseconds(steps, R, 0.05, torch.cuda.synchronize)
     torch.cuda.empty_cache()
-    return found
+    return found.median
 
 
-def run(python: str, name: str, shape: tuple, cores: list[int | None]) -> tuple:
-    """Milliseconds a network and step with one process for each of `cores`, and R."""
+def run(
+    python: str, name: str, shape: tuple, cores: list[int | None]
+) -> tuple[Times, int]:
+    """The times with one process for each of `cores`, and R."""
     code = [python, __file__, "--measure", name, *map(str, shape)]
     tasks = [
         subprocess.Popen(
@@ -359,7 +386,8 @@ def run(python: str, name: str, shape: tuple, cores: list[int | None]) -> tuple:
         for core in cores
     ]
     found = [json.loads(task.communicate()[0].splitlines()[-1]) for task in tasks]
-    return 1 / sum(1 / time for time, _ in found), found[0][1]
+    ways = zip(*(times for times, _ in found), strict=True)
+    return Times(*(1 / sum(1 / time for time in way) for way in ways)), found[0][1]
 
 
 def environment(python: str | None) -> str:
@@ -372,6 +400,17 @@ def environment(python: str | None) -> str:
         install = [folder / "bin" / "python", "-m", "pip", "install", "-q"]
         subprocess.run([*install, "jax", "optax"], check=True)
     return str(folder / "bin" / "python")
+
+
+def versions(python: str) -> dict[str, str]:
+    """Of JAX and what it was run with, in an environment of its own or not."""
+    names = ("jax", "jaxlib", "optax", "numpy", "scipy")
+    code = "import json, sys; from importlib.metadata import version; "
+    code += "print(json.dumps([version(name) for name in sys.argv[1:]]))"
+    told = subprocess.check_output([python, "-c", code, *names], text=True)
+    found = dict(zip(names, json.loads(told), strict=True))
+    jax, theirs = ("jax", "jaxlib", "optax"), ("numpy", "scipy")
+    return {n: found[n] for n in jax} | {f"{n} of jax": found[n] for n in theirs}
 
 
 def processor_rate() -> float:
@@ -434,20 +473,21 @@ def main() -> None:
         plain_ms = None
         for name in CONTENDERS:
             ways = [run(pythons[name], name, shape, way) for way in ([None], cores)]
-            best = min(ways)
+            times, R = min(ways)
             line = dict(zip(("n", "width", "layers"), shape, strict=True), name=name)
-            line |= dict(threads_ms=ways[0][0], processes_ms=ways[1][0], R=best[1])
-            plain_ms = plain_ms or best[0]
-            line |= dict(ms=best[0], faster=plain_ms / best[0])
-            line["share"] = operations(*shape) / best[0] * 1e3 / rate
+            threads, processes = (times.median for times, _ in ways)
+            line |= dict(threads_ms=threads, processes_ms=processes, R=R)
+            plain_ms = plain_ms or times.median
+            line |= columns(times, plain_ms)
+            line["share"] = operations(*shape) / times.median * 1e3 / rate
             lines.append(line)
             print(
                 f"n={shape[0]:6} width={shape[1]:3} layers={shape[2]}  "
-                f"{CONTENDERS[name]:32} {best[0]:9.4f} ms {line['faster']:6.1f} x "
+                f"{CONTENDERS[name]:32} {line['ms']:9.4f} ms {line['faster']:6.1f} x "
                 f"{line['share']:5.0%} of the processor",
                 flush=True,
             )
-    record(lines, rate)
+    record(lines, rate, **versions(pythons["jax"]))
 
 
 def record(lines: list[dict], rate: float, name="training", device="cpu", **about):

@@ -218,6 +218,7 @@ MISSED = 0.9  # cosine below which a module counts as not found
 
 def starts_for(snr: float, frequency: float, m: int) -> float:
     """Random directions of R^m for one that sees a wave; infinite if none does."""
+    check_counts(m=m)
     angle = basin(snr, frequency)
     return 1 / cap(angle, m) if angle else np.inf
 

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -84,6 +85,7 @@ TEACHING = 300  # steps of Adam
 
 def start_by_pursuit(method: str) -> dict:
     """The fields of a trial whose start is one of BEYOND."""
+    check_choice(tuple(BEYOND), method=method)
     return dict(start="pursuit", distilled=TEACHING * (method == "pursuit-distilled"))
 
 # %% ../nbs/13_experiments.ipynb #1db439c1
@@ -97,6 +99,7 @@ def method_trial(
     arch: tuple[int, int],
 ) -> Trial:
     """The trial of one method of the sweep."""
+    check_choice(tuple(NAMES), method=method)
     width, layers = arch
     task = dict(m=m, k=m, n=n, seed=seed, tau=tau, n_test=scale.n_test, layers=layers)
     K = MODULES_PER_K * m
@@ -120,7 +123,7 @@ class Cell(NamedTuple):
 
     method: str
     architecture: str  # width x layers of the experiment
-    trial: Job
+    trial: object  # a Job, which is asked for where trials are run: it takes time
 
 # %% ../nbs/13_experiments.ipynb #bd400148
 @dataclass(frozen=True)
@@ -154,9 +157,14 @@ class Experiment:
         """All trials of the experiment at its scale."""
         raise NotImplementedError
 
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The grid, made once."""
+        return self.grid()
+
     def run(self, show: bool = True) -> pd.DataFrame:
         """Run what is missing of the grid and return its labelled rows."""
-        grid, minutes = self.grid(), self.minutes or None
+        grid, minutes = self.cells, self.minutes or None
         how = dict(workers=self.workers, device=self.device, minutes=minutes)
         with Store(self.store) as store:
             rows = run_sweep([cell.trial for cell in grid], store, show=show, **how)
@@ -401,7 +409,7 @@ def asked_cells(
 
     `losses_of` takes trials, and gives test losses by the trial's id.
     """
-    grid = settings.grid()
+    grid = settings.cells
     if not hasattr(settings, "search"):
         return grid
     cells, open_ = [], [(cell, settings.search()) for cell in grid]
@@ -444,12 +452,14 @@ def state_of(settings: Experiment, store: Reader) -> State:
     """How far an experiment is, by what its store has."""
     check_settings(settings=settings)
     trials = {cell.trial.id: cell.trial for cell in known_cells(settings, store)}
-    rows, failed = store.rows(trials.values()), set(store.failures().id)
-    done = set(rows.id) if len(rows) else set()
-    seconds = sum(t.estimate_seconds() for id, t in trials.items() if id not in done)
-    failed = len(failed & trials.keys() - done)
-    left = len(trials) - len(done) - failed
-    return State(len(trials), len(done), failed, left, seconds * pace_of(rows, trials))
+    done = store.ids() & trials.keys()
+    missing = trials.keys() - done
+    failed = len(missing & set(store.failures().id))
+    seconds = sum(trials[id].estimate_seconds() for id in missing)
+    if missing:  # else no row needs to be read
+        seconds *= pace_of(store.rows(trials.values()), trials)
+    left = len(missing) - failed
+    return State(len(trials), len(done), failed, left, seconds)
 
 
 def pace_of(rows: pd.DataFrame, trials: Mapping) -> float:
@@ -524,7 +534,7 @@ def memory(trial: Job) -> float:
 # %% ../nbs/13_experiments.ipynb #2e5a93d9
 def costly_cells(settings: Experiment) -> list[Cell]:
     """The grid; for searches the trials of the longest path that each could take."""
-    grid = settings.grid()
+    grid = settings.cells
     if not hasattr(settings, "search"):
         return grid
     sizes = longest_path(settings.search())

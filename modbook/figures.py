@@ -748,15 +748,15 @@ def parameters_of(settings: Experiment, rows: pd.DataFrame) -> dict[str, object]
     for name, value in own_settings(settings).items():
         if name not in READ and value != known[name]:
             asked[name] = value
-    if "m" in known and set(rows.m) != {cell.trial.m for cell in grid}:
-        each = ", ".join(map(str, sorted(set(rows.m))))
-        asked["m"] = each if rows.m.nunique() == 1 else f"M for M in {each}"
     if "methods" in known and set(rows.method) != {cell.method for cell in grid}:
         families = dict.fromkeys(rows.method.str.partition(" K=")[0])
         every = {cell.method for cell in replace(plain, methods="all").grid()}
         asked["methods"] = "all" if set(rows.method) == every else ",".join(families)
     if set(rows.seed) != {cell.trial.seed for cell in grid}:
         asked["seeds"] = rows.seed.nunique()
+    if "m" in known and set(rows.m) != {cell.trial.m for cell in grid}:
+        each = ", ".join(map(str, sorted(set(rows.m))))
+        asked["m"] = each if rows.m.nunique() == 1 else f"M for M in {each}"
     return asked
 
 # %% ../nbs/18_figures.ipynb #0f16a003
@@ -773,13 +773,14 @@ def provenance(page: str, settings: Experiment, rows: pd.DataFrame) -> str:
     trials = rows.drop_duplicates("id")
     minutes = trials.groupby("hardware").seconds.sum() / 60
     commits = trials.commit.dropna().unique()
-    names = ", ".join(commits) if 0 < len(commits) < 4 else f"{len(commits)} commits"
+    few = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
+    names = few if 0 < len(commits) < 4 else f"{len(commits)} commits"
     first, last = rows.seed.min(), rows.seed.max()
     return " · ".join(
         [
             f"{rows.scale.iloc[0]} scale",
             f"seeds {first} to {last}",
-            *(f"{spent:.1f} min of {name}" for name, spent in minutes.items()),
+            *(f"{spent:.1f} min on {name}" for name, spent in minutes.items()),
             names,
             command(page, settings, rows),
         ]
@@ -805,4 +806,6 @@ def costs(settings: Experiment) -> pd.DataFrame:
     table["actual / predicted"] = (
         table["actual, core hours"] / table["predicted, core hours"]
     )
+    counted = table.operations.notna()
+    table["operations"] = table.operations.map("{:.1e}".format).where(counted, "")
     return table

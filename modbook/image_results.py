@@ -3,15 +3,17 @@
 # %% auto #0
 __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES', 'ASKED', 'IMAGES', 'IMAGE_KEYS',
            'IMAGE_MEASURES', 'LOOKS', 'FIG4B_QUESTIONS', 'TABLE3_QUESTIONS', 'TABLE4_QUESTIONS', 'MORE_QUESTIONS',
-           'PUBLISHED_FIGURE4B', 'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'ACCURACIES', 'NOT_RECORDED', 'ImageScale',
-           'image_trial', 'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule', 'RuleChoicesImages',
-           'fewer_samples', 'more_epochs', 'equal_compute', 'ImageQuestions', 'image_summary', 'image_table',
-           'image_origins', 'looks_table', 'ImageQuestion', 'interval', 'error_difference', 'best_scale',
-           'image_verdict', 'image_answer', 'image_claims', 'drop_with_k', 'drops_table', 'share_answer',
-           'samples_needed', 'samples_table', 'choices_table', 'choices_claims', 'seen_table', 'asked_rows',
-           'more_claims', 'judge_more', 'published', 'beside_published', 'equivalent_noise', 'in_short',
-           'at_paper_size', 'judge_figure4b', 'judge_table3', 'judge_table4', 'little_noise', 'judge_figure12',
-           'claim_modules_found', 'shares_before', 'rows_or_smoke']
+           'LEVEL', 'ACCURACIES', 'PUBLISHED_FIGURE4B', 'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'NOT_RECORDED',
+           'ImageScale', 'image_trial', 'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule',
+           'RuleChoicesImages', 'fewer_samples', 'more_epochs', 'equal_compute', 'ImageQuestions', 'image_summary',
+           'image_table', 'image_origins', 'about', 'captioned', 'looks_table', 'ImageQuestion', 'interval',
+           'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
+           'drops_table', 'share_answer', 'samples_needed', 'samples_by_seed', 'samples_text', 'samples_table',
+           'samples_growth', 'choices_table', 'choices_claims', 'gap_closed', 'seen_table', 'seen_answer', 'asked_rows',
+           'more_claims', 'judge_samples', 'judge_seen', 'judge_more', 'published', 'published_table',
+           'beside_published', 'equivalent_noise', 'in_short', 'at_paper_size', 'judge_figure4b', 'judge_table3',
+           'judge_table4', 'little_noise', 'judge_figure12', 'claim_modules_found', 'shares_judged', 'column_share',
+           'rows_or_smoke']
 
 # %% ../nbs/17_image_results.ipynb #cc67e148
 import math
@@ -23,6 +25,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 from scipy import stats
 
 from modbook.experiments import (
@@ -64,11 +67,25 @@ class ImageScale:
     monolithic: tuple[int, ...]
     learning_rate: float
     n_test: int
+    n_rule: int  # training inputs of the rule's choices
 
 # %% ../nbs/17_image_results.ipynb #eb4f4f76
 IMAGE_SCALES = {
     "smoke": ImageScale(
-        (1, 2), 2, 2048, 1, (0.0, 1.0), 1, 0, 2, 16, (16, 8), (32, 16), 3e-3, 500
+        (1, 2),
+        2,
+        2048,
+        1,
+        (0.0, 1.0),
+        1,
+        0,
+        2,
+        16,
+        (16, 8),
+        (32, 16),
+        3e-3,
+        500,
+        2048,
     ),
     "laptop": ImageScale(
         k=tuple(range(1, 9)),
@@ -84,6 +101,7 @@ IMAGE_SCALES = {
         monolithic=(128, 128, 128, 64, 32),
         learning_rate=1e-3,
         n_test=10_000,
+        n_rule=150_000,
     ),
     "paper": ImageScale(
         k=tuple(range(1, 9)),
@@ -99,6 +117,7 @@ IMAGE_SCALES = {
         monolithic=(512, 512, 512, 256, 128),
         learning_rate=1e-4,
         n_test=10_000,
+        n_rule=1_000_000,
     ),
 }
 
@@ -292,19 +311,28 @@ def with_rule(rule: ImageRule, **changes) -> dict:
 
 CHOICES = {
     "random start": dict(start="random"),
+    "told its image": dict(start="oracle"),
+    "told its image, one projection for all": dict(start="oracle, shared"),
     "printed": with_rule(PRINTED),
     "printed, one class a module": with_rule(PRINTED, targets="one class"),
     "printed, all classes": with_rule(PRINTED, targets="all"),
     "printed, classes of one image": with_rule(PRINTED, targets="image"),
-    "printed, sigma from the distance": with_rule(PRINTED, sigma=0.0),
+    "printed, sigma sqrt(2H)": with_rule(PRINTED, sigma=0.0),
+    "printed, sigma the median distance": with_rule(PRINTED, sigma=1.0, measured=True),
     "printed, rate 0.1": with_rule(PRINTED, rate=0.1),
+    "printed, ridge 10": with_rule(PRINTED, ridge=10.0),
     "printed, ridge 10 and rate 10": with_rule(PRINTED, ridge=10.0, rate=10.0),
     "A": with_rule(VARIANT_A),
     "A, ridge 0.1 and rate 0.01": with_rule(VARIANT_A, ridge=0.1, rate=0.01),
     "A, ridge 1 and rate 0.01": with_rule(VARIANT_A, ridge=1.0, rate=0.01),
     "A, ridge 100 and rate 100": with_rule(VARIANT_A, ridge=100.0, rate=100.0),
     "A, rate 3": with_rule(VARIANT_A, rate=3.0),
+    "A, sigma the median distance": with_rule(VARIANT_A, sigma=1.0, measured=True),
+    "A, sigma 20": with_rule(VARIANT_A, sigma=20.0),
     "A, sigma 40": with_rule(VARIANT_A, sigma=40.0),
+    "A, length 0.3": with_rule(VARIANT_A, length=0.3),
+    "A, length 1": with_rule(VARIANT_A, length=1.0),
+    "A, length 3": with_rule(VARIANT_A, length=3.0),
     "A, not centred": with_rule(VARIANT_A, centred=False),
     "A, all classes": with_rule(VARIANT_A, targets="all"),
     "A, one class a module": with_rule(VARIANT_A, targets="one class"),
@@ -328,9 +356,9 @@ class RuleChoicesImages(ImageExperiment):
     def grid(self) -> list[Cell]:
         """A modular network for each choice, on few seeds."""
         size = self.size()
-        settings = dict(trial="random")
+        k, common = min(4, size.k_table), dict(trial="random", n=size.n_rule)
         return [
-            self.cell(method, min(4, size.k_table), seed, **settings, **CHOICES[method])
+            self.cell(method, k, seed, **common, **CHOICES[method])
             for method in self.method_names()
             for seed in self.seed_range(min(3, size.seeds))
         ]
@@ -422,14 +450,23 @@ def image_summary(rows: pd.DataFrame) -> pd.DataFrame:
 def image_table(
     summary: pd.DataFrame, across: str = "k", measure: str = "test_accuracy"
 ) -> pd.DataFrame:
-    """A measure as text: a line for each method, a column for each `across`."""
+    """A measure as text: a line for each method, a column for each `across`.
+
+    In brackets the number of seeds, where that is not the same everywhere.
+    """
     pairs = zip(summary[measure], summary[f"{measure}_se"], strict=True)
-    table = summary.assign(text=[with_error(*pair) for pair in pairs])
-    mixed = [k for k in ("scale", "data") if k != across and summary[k].nunique() > 1]
+    texts = [with_error(*pair, 1 if "rank" in measure else 3) for pair in pairs]
+    if summary.seeds.nunique() > 1:
+        pairs = zip(texts, summary.seeds, strict=True)
+        texts = [f"{text} ({seeds})" if text else "" for text, seeds in pairs]
+    table = summary.assign(text=texts)
+    keys = [key for key in ("scale", "data", "k") if key != across]
+    mixed = [key for key in keys if summary[key].nunique() > 1]
     table = table.pivot_table("text", [*mixed, "method"], across, "first", sort=False)
     order = {name: place for place, name in enumerate(IMAGE_METHODS)}
-    by_method = lambda index: index.map(lambda name: order.get(name, -1))  # noqa: E731
-    table = table.sort_index(level="method", key=by_method, sort_remaining=False)
+    placed = lambda name: order.get(name, -1)  # noqa: E731
+    by_method = lambda i: i.map(placed) if i.name == "method" else i  # noqa: E731
+    table = table.sort_index(level=[*mixed, "method"], key=by_method)
     table = table.rename(index=IMAGE_METHODS).fillna("")
     return table.rename(columns="{:g}".format) if across == "noise" else table
 
@@ -441,6 +478,21 @@ def image_origins(rows: pd.DataFrame) -> pd.DataFrame:
     table = counts.agg(rows=("id", "nunique"), seeds=("seed", "nunique"))
     table["core hours"] = (counts.seconds.sum() / 3600).round(3)
     return table.reset_index()
+
+# %% ../nbs/17_image_results.ipynb #59d0ca87
+def about(summary: pd.DataFrame) -> str:
+    """The images, the scale, the training inputs and the seeds of a summary."""
+    few, most = summary.seeds.min(), summary.seeds.max()
+    seeds = "one seed" if most == 1 else f"{most} seeds"
+    seeds = seeds if few == most else f"{few} to {most} seeds, in brackets"
+    sizes = ", ".join(f"{n:,}" for n in sorted(set(summary.n)))
+    names = (" and ".join(dict.fromkeys(summary[key])) for key in ("data", "scale"))
+    return "{}; {} scale; {} training inputs; {}".format(*names, sizes, seeds)
+
+
+def captioned(table: pd.DataFrame, summary: pd.DataFrame) -> Styler:
+    """A table with a line above it that says what it is of."""
+    return table.style.set_caption(about(summary))
 
 # %% ../nbs/17_image_results.ipynb #a7e10002
 LOOKS = {
@@ -458,7 +510,8 @@ def looks_table(summary: pd.DataFrame, across: str = "k") -> pd.DataFrame:
     """
     summary = summary[summary.share.notna()]
     tables = [image_table(summary, across, measure) for measure in LOOKS]
-    return pd.concat(tables, keys=LOOKS.values(), names=["", "method"])
+    names = ["", *tables[0].index.names]
+    return pd.concat(tables, keys=LOOKS.values(), names=names)
 
 # %% ../nbs/17_image_results.ipynb #df700448
 class ImageQuestion(NamedTuple):
@@ -612,16 +665,26 @@ def drops_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).set_index("method")
 
 
-def share_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
-    """The share of energy on the strongest image before training, and the verdict."""
+def share_answer(
+    rows: pd.DataFrame, method: str, when: str = "start_share"
+) -> tuple[str, str]:
+    """The share of energy on the strongest image, and whether it is above a half.
+
+    Before training, or with `when="share"` after it.
+    """
+    check_choice(("start_share", "share"), when=when)
+    large = rows[(rows.scale == "paper") & (rows.method == method)]
     rows = rows[rows.method == method]
     if rows.empty:
         return NOT_YET
     rows = best_scale(rows)
-    rest = interval(1 - rows.groupby("seed").start_share.mean())
+    rest = interval(1 - rows.groupby("seed")[when].mean())
     low, high = 1 - rest.high, 1 - rest.low
     text = f"share {1 - rest.ratio:.2f} ({low:.2f} to {high:.2f}), k = {rows.k.max()}"
     text = f"{rows.data.iloc[0]}: {text}"
+    if rows.scale.iloc[0] != "paper" and large[when].notna().any():
+        mean, seeds = large[when].mean(), large.seed.nunique()
+        text += f"; at the paper's size {mean:.2f} (seeds: {seeds})"
     return text, image_verdict(rest, rows, 0.5)
 
 # %% ../nbs/17_image_results.ipynb #29f90ee4
@@ -629,61 +692,133 @@ def samples_needed(
     n: Sequence[float] | pd.Series,
     accuracy: Sequence[float] | pd.Series,
     level: float,
-) -> str:
-    """How many inputs reach the level, as text."""
+) -> float:
+    """How many inputs reach the level; infinity if none do, 0 if the fewest do."""
     n, accuracy = np.asarray(n, float), np.maximum.accumulate(np.asarray(accuracy))
     if accuracy[-1] < level:
-        return f"> {n[-1]:,.0f}"
+        return math.inf
     if accuracy[0] >= level:
-        return f"< {n[0]:,.0f}"
-    return f"{np.exp(np.interp(level, accuracy, np.log(n))):,.0f}"
+        return 0.0
+    return float(np.exp(np.interp(level, accuracy, np.log(n))))
 
 
-def samples_table(summary: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+def samples_by_seed(rows: pd.DataFrame, level: float) -> pd.Series:
+    """Inputs needed for the level of accuracy, by seed, of one method at one k."""
+    curves = rows.pivot_table("test_accuracy", "n", "seed")
+    n = curves.index.to_series()
+    return curves.apply(lambda curve: samples_needed(n, curve, level))
+
+
+def samples_text(needed: pd.Series, least: int, most: int) -> str:
+    """Their geometric mean with its 95 % interval, or that they were not measured."""
+    if (needed > most).all():
+        return f"> {most:,}"
+    if (needed < least).all():
+        return f"< {least:,}"
+    if not needed.between(least, most).all():
+        below, above = (needed < least).sum(), (needed > most).sum()
+        signs = {f"< {least:,}": below, f"> {most:,}": above}
+        parts = [f"{sign} on {n}" for sign, n in signs.items() if n]
+        return f"{', '.join(parts)} of {len(needed)} seeds"
+    mean, low, high = np.exp(interval(np.log(needed))[:3])
+    return f"{mean:,.0f} ({low:,.0f} to {high:,.0f})"
+
+# %% ../nbs/17_image_results.ipynb #29f90ee5
+def samples_table(rows: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
     """Inputs that each method needs for the levels of accuracy, against k."""
     lines = []
-    groups = summary.sort_values("n").groupby(["method", "k"], sort=False)
-    for (method, k), rows in groups:
+    for (method, k), part in rows.groupby(["method", "k"], sort=False):
+        least, most = int(part.n.min()), int(part.n.max())
         for level in levels:
-            needed = samples_needed(rows.n, rows.test_accuracy, level)
-            lines.append((IMAGE_METHODS[method], level, k, needed))
+            told = samples_text(samples_by_seed(part, level), least, most)
+            lines.append((IMAGE_METHODS[method], level, k, told))
     table = pd.DataFrame(lines, columns=["method", "accuracy", "k", "needed"])
     lines = ["accuracy", "method"]
     return table.pivot_table("needed", lines, "k", "first", sort=False)
 
+
+def samples_growth(rows: pd.DataFrame, method: str, level: float) -> Comparison:
+    """Times as many inputs at the most images as at the fewest, with an interval.
+
+    Unknown where a seed's answer lies outside of what was measured.
+    """
+    rows = rows[rows.method == method]
+    ends = [
+        samples_by_seed(rows[rows.k == k], level) for k in (rows.k.min(), rows.k.max())
+    ]
+    if not all(end.gt(0).all() and end.lt(math.inf).all() for end in ends):
+        return interval(pd.Series(dtype=float))
+    found = interval(np.log(ends[1] / ends[0]))
+    return Comparison(*np.exp(found[:3]).tolist(), found.tasks)
+
 # %% ../nbs/17_image_results.ipynb #ee3c8547
 def choices_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy, share and rank before training, for every choice."""
-    summary, measures = image_summary(rows), ("test_accuracy", "start_share")
+    """Accuracy, and shares and ranks before and after training, for every choice."""
+    summary = image_summary(rows)
     table = pd.DataFrame({"choice": summary.method, "seeds": summary.seeds})
-    for name, digits in (*((m, 3) for m in measures), ("start_rank", 1)):
+    names = {"test_accuracy": "accuracy", **LOOKS}
+    for name, title in names.items():
+        digits = 1 if "rank" in name else 3
         pairs = zip(summary[name], summary[f"{name}_se"], strict=True)
-        table[name.replace("_", " ")] = [with_error(*pair, digits) for pair in pairs]
+        table[title] = [with_error(*pair, digits) for pair in pairs]
     order = {name: place for place, name in enumerate(CHOICES)}
     return table.sort_values("choice", key=lambda c: c.map(order)).set_index("choice")
 
 
-def choices_claims(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every choice against the random start."""
+def choices_claims(rows: pd.DataFrame, other: str = "random start") -> pd.DataFrame:
+    """Every choice against the random start, or another one."""
+    check_choice(tuple(CHOICES), other=other)
     lines = [
-        (name, *image_answer(ImageQuestion(name, "random start"), rows))
+        (name, *image_answer(ImageQuestion(name, other), rows))
         for name in CHOICES
-        if name != "random start"
+        if name != other
     ]
-    columns = ["choice", "accuracy against a random start", "better"]
+    columns = ["choice", f"accuracy against {other}", "better"]
     return pd.DataFrame(lines, columns=columns).set_index("choice")
+
+
+def gap_closed(rows: pd.DataFrame, method: str, told: str) -> Comparison:
+    """The share of the way from a random start to a network that is told its image."""
+    accuracy = rows.pivot_table("test_accuracy", "seed", "method")
+    gained = accuracy.sub(accuracy["random start"], axis=0)
+    return interval(gained[method] / gained[told])
 
 # %% ../nbs/17_image_results.ipynb #121b9c92
 def seen_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on unseen less seen sequences of classes, where both occur."""
+    """Accuracy on unseen less seen sequences of classes, where both occur.
+
+    With a 95 % interval over seeds, and the standard error that a test set of this
+    size has at most, if the images of an input are independent.
+    """
     lines = []
     both = rows[rows.seen.between(0.02, 0.98)]
     for (method, k), part in both.groupby(["method", "k"], sort=False):
         found = interval(100 * (part.accuracy_unseen - part.accuracy_seen))
-        numbers = [round(value, 1) for value in found[:3]]
+        mean = (100 * (part.accuracy_unseen - part.accuracy_seen)).mean()
+        few = (part.n_test * part.seen * (1 - part.seen)).mean()  # harmonic, by both
+        error = 100 * (0.25 / (k * few)) ** 0.5
+        numbers = [round(value, 1) for value in (mean, *found[1:3], error)]
         lines.append((IMAGE_METHODS[method], k, f"{part.seen.mean():.1%}", *numbers))
-    columns = ["method", "k", "seen", "unseen less seen", "from", "to"]
-    return pd.DataFrame(lines, columns=columns).set_index(["method", "k"])
+    columns = ["method", "k", "seen", "unseen less seen", "from", "to", "of a test set"]
+    table = pd.DataFrame(lines, columns=columns).set_index(["method", "k"])
+    return table.replace([-math.inf, math.inf], math.nan)
+
+
+def seen_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
+    """Whether unseen sequences cost less than a point, where most evenly split."""
+    rows = rows[(rows.method == method) & rows.seen.between(0.02, 0.98)]
+    if rows.empty:
+        return NOT_YET
+    rows = best_scale(rows)
+    k = (rows.groupby("k").seen.mean() - 0.5).abs().idxmin()
+    rows = rows[rows.k == k]
+    found = interval(rows.accuracy_seen - rows.accuracy_unseen)
+    low, high = 100 * found.low, 100 * found.high
+    text = (
+        f"{100 * found.ratio:+.1f} points lost ({low:+.1f} to {high:+.1f}) at k = {k}"
+    )
+    text = f"{text}, {rows.seen.mean():.0%} seen, {found.tasks} seeds"
+    return text, image_verdict(found, rows, 0.01)
 
 # %% ../nbs/17_image_results.ipynb #ecf56c6f
 MORE_QUESTIONS = {  # question: the part of the rows, and what is compared there
@@ -733,6 +868,26 @@ def more_claims(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).set_index("claim")
 
 
+LEVEL = 0.29  # an accuracy that all modular arms reach at every k, from below
+
+
+def judge_samples(method: str = "algorithm1") -> tuple[str, str]:
+    """Whether a fixed accuracy takes as many inputs with more images, or nearly."""
+    rows = recorded("image_questions")
+    rows = best_scale(rows[rows.architecture == "samples"], [method])
+    found = samples_growth(rows, method, LEVEL)
+    text = (
+        f"accuracy {LEVEL}: {found.ratio:.1f} times the inputs at k = {rows.k.max()} "
+    )
+    text += f"of k = {rows.k.min()} ({found.low:.1f} to {found.high:.1f})"
+    return f"{text}, {found.tasks} seeds", image_verdict(found, rows, 1.25)
+
+
+def judge_seen(method: str = "algorithm1") -> tuple[str, str]:
+    """Whether unseen sequences of classes cost accuracy, from Figure 4b's rows."""
+    return seen_answer(recorded("fig4b"), method)
+
+
 def judge_more(claim: str) -> tuple[str, str]:
     """One of the other questions, from its recorded rows."""
     check_choice(tuple(MORE_QUESTIONS), claim=claim)
@@ -740,6 +895,7 @@ def judge_more(claim: str) -> tuple[str, str]:
     return image_answer(question, asked_rows(recorded("image_questions"), part))
 
 # %% ../nbs/17_image_results.ipynb #b5855949
+ACCURACIES = ("fig4b", "table3", "table4")
 PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a figure)
     1: (0.552, 0.529, 0.536),
     2: (0.542, 0.537, 0.535),
@@ -750,40 +906,52 @@ PUBLISHED_FIGURE4B = {  # k: their method, monolithic, random start (read off a 
     7: (0.493, 0.409, 0.443),
     8: (0.482, 0.390, 0.434),
 }
-PUBLISHED_TABLE3 = {"monolithic": 0.4256, "random": 0.4526, "algorithm1": 0.4990}
-PUBLISHED_TABLE4 = {  # noise: monolithic, random start, their method
-    0.0: (0.4292, 0.4566, 0.5049),
-    0.3: (0.4257, 0.4542, 0.5027),
-    1.0: (0.3947, 0.4307, 0.4695),
-    3.0: (0.3175, 0.3471, 0.3467),
-    10.0: (0.2176, 0.2431, 0.2441),
-    30.0: (0.1109, 0.1250, 0.1229),
+PUBLISHED_TABLE3 = {  # method: mean and standard error over 5 trials
+    "monolithic": (0.4256, 0.0007),
+    "random": (0.4526, 0.0006),
+    "algorithm1": (0.4990, 0.0015),
+}
+PUBLISHED_TABLE4 = {  # noise: monolithic, random start, their method; 4 trials
+    0.0: ((0.4292, 0.0005), (0.4566, 0.0014), (0.5049, 0.0009)),
+    0.3: ((0.4257, 0.0005), (0.4542, 0.0010), (0.5027, 0.0008)),
+    1.0: ((0.3947, 0.0009), (0.4307, 0.0008), (0.4695, 0.0011)),
+    3.0: ((0.3175, 0.0003), (0.3471, 0.0005), (0.3467, 0.0013)),
+    10.0: ((0.2176, 0.0010), (0.2431, 0.0034), (0.2441, 0.0013)),
+    30.0: ((0.1109, 0.0033), (0.1250, 0.0055), (0.1229, 0.0040)),
 }
 
 
 def published() -> pd.DataFrame:
-    """The paper's accuracies: figure or table, method, k, noise."""
+    """The paper's accuracies, with its standard errors (NaN: of a figure, not read)."""
     k_order = ("algorithm1", "monolithic", "random")
     noise_order = ("monolithic", "random", "algorithm1")
     lines = [
-        ("fig4b", m, k, 0.0, a)
+        ("fig4b", m, k, 0.0, a, math.nan)
         for k, values in PUBLISHED_FIGURE4B.items()
         for m, a in zip(k_order, values, strict=True)
     ]
-    lines += [("table3", m, 6, 0.0, a) for m, a in PUBLISHED_TABLE3.items()]
+    lines += [("table3", m, 6, 0.0, *pair) for m, pair in PUBLISHED_TABLE3.items()]
     lines += [
-        ("table4", m, 6, noise, a)
+        ("table4", m, 6, noise, *pair)
         for noise, values in PUBLISHED_TABLE4.items()
-        for m, a in zip(noise_order, values, strict=True)
+        for m, pair in zip(noise_order, values, strict=True)
     ]
-    return pd.DataFrame(
-        lines, columns=["where", "method", "k", "noise", "test_accuracy"]
-    )
+    columns = ["where", "method", "k", "noise", "test_accuracy", "published_error"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def published_table(where: str) -> pd.DataFrame:
+    """The paper's accuracies of a figure or table as text, with its standard errors."""
+    check_choice(ACCURACIES, where=where)
+    table = published()
+    table = table[table["where"] == where]
+    pairs = zip(table.test_accuracy, table.published_error, strict=True)
+    table = table.assign(accuracy=[with_error(*pair, 4) for pair in pairs])
+    across = "noise" if where == "table4" else "k"
+    table = table.pivot_table("accuracy", "method", across, "first", sort=False)
+    return table.rename(index=IMAGE_METHODS)
 
 # %% ../nbs/17_image_results.ipynb #decc24ba
-ACCURACIES = ("fig4b", "table3", "table4")
-
-
 def beside_published(rows: pd.DataFrame, where: str) -> pd.DataFrame:
     """Our accuracies at settings that the paper has too, and how many points apart.
 
@@ -794,11 +962,12 @@ def beside_published(rows: pd.DataFrame, where: str) -> pd.DataFrame:
     own = rows.groupby(keys).test_accuracy.agg(ours="mean", error="sem", seeds="count")
     both = own.reset_index().merge(theirs[theirs["where"] == where], on=keys)
     pairs = zip(both.ours, both.error, strict=True)
+    reported = zip(both.test_accuracy, both.published_error, strict=True)
     table = both[["k", "noise"]].assign(
         method=both.method.map(IMAGE_METHODS),
         ours=[with_error(*pair) for pair in pairs],
         seeds=both.seeds,
-        paper=both.test_accuracy.map("{:.3f}".format),
+        paper=[with_error(*pair, 3 if where == "fig4b" else 4) for pair in reported],
         points=(100 * (both.ours - both.test_accuracy)).round(1),
     )
     one = [] if where == "table4" else ["noise"]
@@ -882,14 +1051,16 @@ def little_noise(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.noise > 0) & (rows.noise <= 1)]
 
 
-def judge_figure12(method: str = "algorithm1") -> tuple[str, str]:
-    """How much of a projection's energy is on one image, before training.
+def judge_figure12(
+    method: str = "algorithm1", when: str = "start_share"
+) -> tuple[str, str]:
+    """How much of a projection's energy is on one image, before or after training.
 
     LookupError if Figure 4b is not recorded, whose seeds it takes.
     """
-    rows = best_scale(recorded("fig4b"))
-    size = IMAGE_SCALES[rows.scale.iloc[0]]
-    return share_answer(rows[rows.k == size.k_table], method)
+    every = recorded("fig4b")
+    size = IMAGE_SCALES[best_scale(every).scale.iloc[0]]
+    return share_answer(every[every.k == size.k_table], method, when)
 
 # %% ../nbs/17_image_results.ipynb #56f4af3a
 def claim_modules_found() -> tuple[str, str]:
@@ -912,16 +1083,23 @@ def claim_modules_found() -> tuple[str, str]:
     return text, drops_table(best)["less than one point"].iloc[0]
 
 # %% ../nbs/17_image_results.ipynb #5fa121de
-def shares_before(methods: Sequence[str]) -> pd.DataFrame:
-    """The share of some methods' projections before training, with a verdict."""
+def shares_judged(methods: Sequence[str], when: str = "start_share") -> pd.DataFrame:
+    """The share of some methods' projections, with a verdict."""
     lines = []
     for method in methods:
         try:
-            lines.append((IMAGE_METHODS[method], *judge_figure12(method)))
+            lines.append((IMAGE_METHODS[method], *judge_figure12(method, when)))
         except (LookupError, FileNotFoundError):
             lines.append((IMAGE_METHODS[method], *NOT_YET))
-    columns = ["method", "share before training", "more than half"]
+    title = "before" if when == "start_share" else "after"
+    columns = ["method", f"share {title} training", "more than half"]
     return pd.DataFrame(lines, columns=columns).set_index("method")
+
+
+def column_share(text: str, k: int) -> float:
+    """The share of a kept column's energy on its strongest image."""
+    energy = np.square(np.array(text.split(), float)).reshape(k, -1).sum(1)
+    return float(energy.max() / energy.sum())
 
 # %% ../nbs/17_image_results.ipynb #e69e05e1
 NOT_RECORDED = (

@@ -2,12 +2,13 @@
 
 # %% auto #0
 __all__ = ['COMBINE', 'TARGETS', 'PRINTED', 'VARIANT_A', 'VARIANT_B', 'SPECTRAL_RIDGE', 'PROTOCOL', 'NETWORKS', 'IMAGE_STARTS',
-           'NAMES', 'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole', 'share_of_strongest',
-           'effective_rank', 'ImageRule', 'columns', 'rule_step', 'own_targets', 'apply_rule', 'covariances',
-           'fix_gauge', 'groups_of_classes', 'spectral_projection', 'spectral_start', 'Modules', 'find_modules',
-           'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial', 'image_memory', 'check_image_trial', 'loaded',
-           'order_stream', 'random_start', 'starting_projections', 'starting_point', 'build_image_network', 'looks',
-           'kept_column', 'seen_by', 'run_image_trial', 'matrices', 'image_operations', 'estimate_image_seconds']
+           'LATER', 'NAMES', 'draw_uniform', 'Stack', 'OneForAll', 'OneAnImage', 'SharedModules', 'whole',
+           'share_of_strongest', 'effective_rank', 'ImageRule', 'columns', 'rule_step', 'bandwidth', 'rescaled',
+           'own_targets', 'apply_rule', 'covariances', 'fix_gauge', 'groups_of_classes', 'spectral_projection',
+           'spectral_start', 'Modules', 'find_modules', 'FoundModules', 'image_loss', 'fit', 'score', 'ImageTrial',
+           'image_memory', 'check_image_trial', 'loaded', 'order_stream', 'random_start', 'starting_projections',
+           'starting_point', 'build_image_network', 'looks', 'kept_column', 'seen_by', 'run_image_trial', 'matrices',
+           'image_operations', 'estimate_image_seconds']
 
 # %% ../nbs/16_image_trials.ipynb #0e2bfed7
 import hashlib
@@ -214,13 +215,18 @@ class ImageRule:
     targets: str = "random class"
     centred: bool = False
     relative: bool = False  # rate times 768 / (k D)
+    measured: bool = False  # sigma in median distances of the first batch
+    length: float = 0.0  # of columns after the pass, root mean square; 0: as they are
 
     def __post_init__(self):
         check_counts(batch=self.batch)
         check_above(0, rate=self.rate, ridge=self.ridge)
-        check_from(0, sigma=self.sigma)
+        check_from(0, sigma=self.sigma, length=self.length)
         check_choice(TARGETS, targets=self.targets)
         check_flags(centred=self.centred, relative=self.relative)
+        check_flags(measured=self.measured)
+        if self.measured and not self.sigma:
+            raise ValueError("sigma must be above 0 if it is measured, got 0")
 
 # %% ../nbs/16_image_trials.ipynb #903b3912
 PRINTED = ImageRule()
@@ -264,6 +270,20 @@ def rule_step(
     U.addmm_(X.T, slope.view(-1, b).T, alpha=-rate)  # (k D, b) @ (b, M H)
     return value, used
 
+# %% ../nbs/16_image_trials.ipynb #d7960a01
+def bandwidth(rule: ImageRule, U: torch.Tensor, X: torch.Tensor) -> float:
+    """sigma for projections (k D, M, H) and the first batch (b, k D)."""
+    if not rule.measured:
+        return rule.sigma or (2 * U.shape[2]) ** 0.5
+    points = (X @ U.flatten(1)).unflatten(1, U.shape[1:])  # (b, M, H)
+    distances = [functional.pdist(Z).median() for Z in points.unbind(1)]
+    return rule.sigma * torch.stack(distances).mean().item()
+
+
+def rescaled(U: torch.Tensor, length: float) -> torch.Tensor:
+    """(k D, M, H) with columns of this root mean square length; 0: as they are."""
+    return U * (length / U.square().sum(0).mean().sqrt()) if length else U
+
 # %% ../nbs/16_image_trials.ipynb #6324373c
 def own_targets(y: torch.Tensor, chosen: np.ndarray | None, M: int) -> torch.Tensor:
     """(b, 10 k) targets and the chosen (M, c) columns -> (M, b, c)."""
@@ -281,11 +301,11 @@ def apply_rule(
 ) -> tuple[torch.Tensor, dict]:
     """Projections (k D, M, H) after one pass of Algorithm 1, and what it reports."""
     kD, M, H = U.shape
-    U, most, trace = U.reshape(kD, -1).clone(), [], []
-    sigma = rule.sigma or (2 * H) ** 0.5
+    start, U = U, U.reshape(kD, -1).clone()
+    most, trace, sigma = [], [], 0.0
     rate = rule.rate * (768 / kD if rule.relative else 1)
     for X, classes in steps:
-        y = k_hot(classes)
+        y, sigma = k_hot(classes), sigma or bandwidth(rule, start, X.flatten(1))
         y = y - y.mean(0) if rule.centred else y
         y = own_targets(y, columns(rule.targets, M, classes.shape[1], rng), M)
         value, used = rule_step(U, X.flatten(1), y, rate, sigma, rule.ridge)
@@ -296,8 +316,9 @@ def apply_rule(
         rule_start=float(np.mean(trace[:tenth])),
         rule_end=float(np.mean(trace[-tenth:])),
         ridge_used=torch.stack(most).max().item(),
+        sigma_used=sigma,
     )
-    return U.view(kD, M, H), report
+    return rescaled(U.view(kD, M, H), rule.length), report
 
 # %% ../nbs/16_image_trials.ipynb #c8ac1125
 @torch.no_grad()
@@ -528,6 +549,9 @@ class _ImageSettings:
         check_image_trial(self)
 
 # %% ../nbs/16_image_trials.ipynb #eb940303
+LATER = {"rule_measured": False, "rule_length": 0.0}  # newer than the first ids
+
+
 class _NamedImageTrial(_ImageSettings):
     """Settings with an identity, to a row and back."""
 
@@ -542,8 +566,10 @@ class _NamedImageTrial(_ImageSettings):
 
     @property
     def id(self) -> str:
-        """A hash of the protocol and all parameters."""
-        key = {"image protocol": PROTOCOL, **self.parameters()}
+        """A hash of the protocol and all parameters; of LATER ones if they are set."""
+        given = self.parameters()
+        given = {n: v for n, v in given.items() if n not in LATER or v != LATER[n]}
+        key = {"image protocol": PROTOCOL, **given}
         text = json.dumps(key, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -553,7 +579,8 @@ class _NamedImageTrial(_ImageSettings):
         values = {f.name: row[f.name] for f in fields(cls) if f.name in row}
         values["hidden"] = tuple(int(size) for size in row["hidden"].split("-"))
         rule = {f.name: row.get(f"rule_{f.name}") for f in fields(ImageRule)}
-        if rule["rate"] is not None:
+        rule = {name: value for name, value in rule.items() if value is not None}
+        if rule:
             values["rule"] = ImageRule(**rule)
         return cls(**values)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.linalg import lapack
 
-from .models import check_sets
+from .models import check_sets, minibatch_rows
 from .products import Product, one_thread
 from .tasks import check_seed
 from modbook.theory import (
@@ -148,6 +148,7 @@ class Gaussian:
 # %% ../nbs/06_kernel_init.ipynb #db38d0ac
 def gaussians(points: Sequence[torch.Tensor], sigma: float) -> torch.Tensor:
     """exp(-|z_i - z_j|^2 / 2 sigma^2) for S times (..., c, b): (S, ..., b, b)."""
+    check_above(0, sigma=sigma)
     *stack, _, b = points[0].shape
     out = points[0].new_empty(len(points), *stack, b, b)
     for Z, K in zip(points, out, strict=True):
@@ -364,9 +365,8 @@ def descend(
     skipped = torch.zeros(len(X), dtype=torch.long, device=X.device)
     points = kernel.points(U, X.mT[:, None, :, :batch])
     norm = MinimumNorm(points, kernel.sigma)
-    for step in range(how.steps):
-        rows = [rng.choice(n, batch, replace=False, shuffle=False) for rng in rngs]
-        rows = torch.as_tensor(np.stack(rows), device=X.device)
+    drawn = minibatch_rows(rngs, n, batch, how.steps, X.device)
+    for step, rows in enumerate(drawn):
         value, slope, used = gradient(
             kernel, U, X[group, rows], y[group, rows], how.jitter, norm
         )
@@ -385,6 +385,7 @@ KERNELS = 2**27  # numbers in the kernels of those descended together on a GPU
 
 def groups_together(device: torch.device, modules: int, batch: int) -> int:
     """How many groups of so many modules to descend at once."""
+    check_counts(modules=modules, batch=batch)
     if device.type == "cpu":
         return GROUPS
     return max(1, KERNELS // (modules * batch**2))

@@ -28,10 +28,12 @@ from modbook.processes import (
     tune_process,
 )
 from .pursuit import Pursuit, importance
+from .theory import check_counts
 
 # %% ../nbs/20_planes.ipynb #eae01df6
 def chance(distance2: np.ndarray, m: int, b: int) -> np.ndarray:
     """The probability that a random line of m dimensions is so close to b of them."""
+    check_counts(m=m, b=b)
     return special.betainc((m - b) / 2, b / 2, np.clip(distance2, 0, 1))
 
 # %% ../nbs/20_planes.ipynb #607090af

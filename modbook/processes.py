@@ -14,6 +14,7 @@ import torch
 from scipy import optimize
 
 from .pursuit import chunks, factor
+from .theory import check_arrays
 
 # %% ../nbs/20_processes.ipynb #64b4fceb
 def explained(chol: np.ndarray, K: torch.Tensor) -> np.ndarray:
@@ -113,6 +114,9 @@ def tune_process(
 # %% ../nbs/20_processes.ipynb #a3b0e051
 def standardise(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
     """Means (d,), deviations (d,), and what is left of (n, d) targets."""
+    check_arrays(2, y=y)
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite, it has NaN or infinite values")
     centre, spread = y.mean(0), y.std(0)
     spread = np.where(spread > 0, spread, 1.0)
     return centre, spread, torch.as_tensor((y - centre) / spread)
@@ -136,7 +140,13 @@ def condition(
 
 # %% ../nbs/20_processes.ipynb #361f623e
 def squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """Squared distances between (q, m) and (n, m) inputs."""
+    """Squared distances between (q, m) and (n, m) inputs, which must be finite."""
+    for name, points in dict(A=A, B=B).items():
+        if points.ndim != 2 or points.shape[1] != A.shape[1]:
+            shapes = f"{tuple(A.shape)} and {tuple(B.shape)}"
+            raise ValueError(f"A and B must be (q, m) and (n, m), got {shapes}")
+        if not points.isfinite().all():
+            raise ValueError(f"{name} must be finite, it has NaN or infinite values")
     return A.square().sum(1)[:, None] + B.square().sum(1) - 2 * A @ B.T
 
 

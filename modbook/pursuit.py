@@ -1079,6 +1079,8 @@ def prepare(
     X: torch.Tensor, kind: str, modes: int, rng: np.random.Generator
 ) -> tuple[Whitening, Axis]:
     """The change of coordinates, and the axis that fits the range of the data."""
+    check_choice(KINDS, kind=kind)
+    check_counts(modes=modes)
     inputs = whiten(X, alike=kind == "distance")
     Z = inputs(X[:: math.ceil(len(X) / 20_000)])  # data may be sorted
     u = rng.standard_normal((64, Z.shape[1]))

@@ -545,7 +545,7 @@ def panels(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict]]:
     sizes = [network_size(1, *a) for a in zip(rows.width, rows.layers, strict=True)]
     rows, high = rows.assign(p=sizes), rows.m.isin(range(5, 10))
     over_k = over_m = rows
-    if rows.scale.iloc[0] != "paper":
+    if rows.scale.iloc[0] == "laptop":  # a cross-section
         small = rows.architecture.isin([named(a) for a in SMALL])
         shared = small & rows.n.isin((200, 1000))
         over_k, over_m = rows[shared & (rows.m == 5)], rows[shared & (rows.k == 5)]
@@ -1005,6 +1005,8 @@ class Share(NamedTuple):
 
 def share(won: int, pairs: int) -> Share:
     """The interval of Clopper and Pearson."""
+    if not 0 <= won <= pairs:
+        raise ValueError(f"won must be in 0..pairs, got {won} of {pairs} pairs")
     low = stats.beta.ppf(0.025, won, pairs - won + 1) if won else 0.0
     high = stats.beta.ppf(0.975, won + 1, pairs - won) if won < pairs else 1.0
     return Share(won, pairs, float(low), float(high))

@@ -30,7 +30,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import chain, count
@@ -287,16 +287,28 @@ def default_workers(device: str = "cpu") -> int:
         else os.cpu_count()
     )
 
+# %% ../nbs/12_sweeps.ipynb #d319a199
+@contextmanager
+def _no_interrupt():
+    """Processes that start meanwhile never hear of Ctrl-C; this one does, after it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 # %% ../nbs/12_sweeps.ipynb #47bd045e
-def set_up_worker(started, driver) -> None:
+def set_up_worker(driver) -> None:
     """Say that a worker started; one thread for it, and its end with its driver's."""
-    if not hasattr(started, "set"):
-        raise TypeError(f"started must be an event, got {started!r}")
     if not hasattr(driver, "poll"):
         raise TypeError(f"driver must be the end of a pipe, got {driver!r}")
-    started.set()
+    with suppress(OSError):  # it has gone, and so does this
+        driver.send("started")
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     threading.Thread(target=_follow, args=[driver], daemon=True).start()
 
 
@@ -331,25 +343,26 @@ class Pool(Workers):
         check_workers(workers=workers)
         cores = default_workers()
         self.workers = min(workers or cores, cores)
-        self._started = get_context("spawn").Event()  # one did, at some time
+        self._came_up = False  # whether a worker did, at some time
         self._start()
 
     def _start(self) -> None:
-        theirs, self._ours = Pipe(duplex=False)
+        theirs, self._ours = Pipe()
         self._pool = ProcessPoolExecutor(
             self.workers,
             get_context("spawn"),
             set_up_worker,
-            [self._started, theirs],
+            [theirs],
         )
 
     def submit(self, fn: Callable, /, *arguments, **named) -> Future:
         """Have fn(*arguments, **named) called by a worker."""
-        with one_thread_each():
+        with one_thread_each(), _no_interrupt():
             try:
                 return self._pool.submit(fn, *arguments, **named)
             except BrokenExecutor as error:
-                if not self._started.is_set():
+                self._came_up |= self._ours.poll()
+                if not self._came_up:
                     raise RuntimeError(NO_WORKER) from error
                 self._ours.close()
                 self._start()

@@ -33,6 +33,8 @@ def stream(*key: str | int | float) -> np.random.Generator:
 def check_seed(**seeds) -> None:
     """Raise unless every named argument is a whole number of at least 0."""
     for name, value in seeds.items():
+        if type(value) is int and value >= 0:
+            continue  # the common case
         allowed = f"{name} must be a whole number of at least 0, got {value!r}"
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(allowed)

@@ -36,6 +36,8 @@ def check_counts(**counts) -> None:
 def _check_bound(values: dict, low: float, low_included: bool) -> None:
     bound = f"at least {low}" if low_included else f"greater than {low}"
     for name, value in values.items():
+        if type(value) in (int, float) and low < value < np.inf:
+            continue  # the common case, without an array
         array = np.asarray(value)
         allowed = f"{name} must be finite and {bound}, got {value!r}"
         if array.dtype.kind not in "iuf":

@@ -4,7 +4,7 @@
 __all__ = ['relu_backward', 'CACHE_FLOATS', 'COLUMNS', 'COLUMN_FLOATS', 'FOLD_UNITS', 'FOLD_COLUMNS', 'FOLD_SAMPLES', 'ADAM',
            'WARM_UP', 'Layers', 'views', 'Packed', 'Buffers', 'Products', 'Chunk', 'in_pieces', 'sample_chunks',
            'predict', 'fold', 'Folded', 'fold_count', 'fold_slices', 'projection_slopes', 'planned', 'Samples',
-           'Gradient', 'minibatch', 'Adam', 'Trained', 'captured', 'check_model', 'check_steps', 'adam_step', 'train']
+           'Gradient', 'minibatch', 'Adam', 'Trained', 'captured', 'check_model', 'check_steps', 'train']
 
 # %% ../nbs/08_training.ipynb #ead0b84d
 import math
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .models import Modular, Monolithic, check_sets
+from .models import Modular, Monolithic, check_sets, minibatch_rows
 from .products import Product, one_thread
 from .theory import check_above, check_counts, check_generators
 
@@ -161,6 +161,7 @@ COLUMNS, COLUMN_FLOATS = 768, 768 * 32  # of one network's layer, in one go
 
 def sample_chunks(model: torch.nn.Module, n: int) -> Iterator[slice]:
     """Equal slices of 0..n whose activations stay in cache (on a GPU: one slice)."""
+    check_counts(n=n)
     step = n
     if next(model.parameters()).device.type == "cpu":
         short = max(64, CACHE_FLOATS // model.floats_per_sample)
@@ -302,17 +303,12 @@ class Gradient(Samples):
 
 # %% ../nbs/08_training.ipynb #d73923c2
 def minibatch(
-    X: torch.Tensor, y: torch.Tensor, batch: int, rngs: Sequence[np.random.Generator]
+    X: torch.Tensor, y: torch.Tensor, rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`batch` columns of each replica, without replacement within a replica."""
-    n = y.shape[2]
-    rows = np.stack(
-        [rng.choice(n, batch, replace=False, shuffle=False) for rng in rngs]
-    )
-    rows = torch.as_tensor(rows, device=X.device)[:, None]  # (R, 1, batch)
+    """The columns of each replica that its line of (R, batch) rows names."""
 
     def columns(A):
-        index = rows.repeat_interleave(len(A) // len(rows), 0)
+        index = rows.repeat_interleave(len(A) // len(rows), 0)[:, None]
         return A.gather(2, index.expand(-1, A.shape[1], -1))
 
     return columns(X), columns(y)
@@ -326,6 +322,7 @@ class Adam:
     """What `torch.optim.Adam(fused=True)` does to one vector that keeps its slope."""
 
     def __init__(self, vector: torch.Tensor, learning_rate: float):
+        check_above(0, learning_rate=learning_rate)
         # as tensors, since each call would make one of a number
         self.steps, self.one = torch.tensor((0.0, 1.0), device=vector.device)
         moments = [torch.zeros_like(vector)], [torch.zeros_like(vector)]
@@ -390,13 +387,13 @@ def check_steps(
         raise ValueError(f"batch must be in 1..{n}, got {batch!r}")
 
 # %% ../nbs/08_training.ipynb #849ce41c
-def adam_step(
+def _adam_step(
     model: torch.nn.Module,
     X: torch.Tensor,
     y: torch.Tensor,
     learning_rate: float,
-    batch: int | None,
-    rngs: Sequence[np.random.Generator] | None,
+    batch: int | None = None,
+    drawn: Iterator[torch.Tensor] | None = None,  # (R, batch) rows for each step
 ) -> Callable[[], None]:
     """What takes a step of Adam with all replicas at each call."""
     gradient = Gradient(model, batch or X.shape[1])
@@ -406,7 +403,7 @@ def adam_step(
 
     @torch.no_grad()
     def step():
-        gradient(whole or gradient.cut(*minibatch(*columns, batch, rngs)))
+        gradient(whole or gradient.cut(*minibatch(*columns, next(drawn))))
         adam()
 
     return step
@@ -432,7 +429,8 @@ def train(
     check_model(model, X, y)
     check_steps(iterations, learning_rate, batch, rngs, X.shape[1], model.replicas)
     start = time.perf_counter()
-    step = adam_step(model, X, y, learning_rate, batch, rngs)
+    drawn = batch and minibatch_rows(rngs, X.shape[1], batch, iterations, X.device)
+    step = _adam_step(model, X, y, learning_rate, batch, drawn)
     for number in range(iterations):
         if number == WARM_UP and X.is_cuda and batch is None:
             step = captured(step)

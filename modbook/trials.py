@@ -123,10 +123,9 @@ class _Settings:
     distilled: int = 0  # steps of teaching modules what the pursuit found
 
     def __post_init__(self):
-        for field in fields(self):  # numpy's numbers count as Python's
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():  # numpy's numbers count as Python's
             if isinstance(value, np.generic):
-                object.__setattr__(self, field.name, value.item())
+                object.__setattr__(self, name, value.item())
         check_trial(self)
 
 # %% ../nbs/09_trials.ipynb #da3bf007
@@ -515,6 +514,7 @@ def as_texts(trial: Trial, watch: Watch, starts: torch.Tensor | None, r: int) ->
 @contextmanager
 def products_in(dtype: str) -> Iterator[None]:
     """Products in TF32 on a GPU where the dtype is tf32, else in full."""
+    check_choice(tuple(DTYPES), dtype=dtype)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
     try:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from helpers import run
 from jobs import Fake, Heavy, Long, surroundings
 from scipy import stats
 
-import modbook.sweeps as sweeps
+from modbook import kernel_init, sweeps, training, trials
 from modbook.sample_complexity import SampleSearch
 from modbook.store import Store
 from modbook.sweeps import (
@@ -42,7 +43,7 @@ from modbook.sweeps import (
     run_searches,
     run_sweep,
 )
-from modbook.trials import Trial, draw_data
+from modbook.trials import Rule, Trial
 
 TINY = Trial(m=2, k=2, n=20, seed=0, iterations=20, n_test=50, dtype="float64")
 KINDS = [
@@ -119,13 +120,103 @@ def test_the_command_line_runs_on_a_named_executor(cluster, tmp_path):
     assert "executor must be" in bad.stderr
 
 
-def test_a_trial_draws_the_same_alone_and_in_a_thousand():
-    tiny = replace(TINY, n=3, n_test=3)
-    crowd = draw_data([replace(tiny, seed=seed) for seed in range(1000)])
-    for seed in (0, 1, 499, 999):
-        alone = draw_data([replace(tiny, seed=seed)])
+@pytest.fixture
+def draws(monkeypatch) -> Callable[[list[Trial]], dict[str, np.ndarray]]:
+    """A function that runs trials, and says what they drew: a line a trial.
+
+    In place of each pursuit stands one of targets that do not vary: it finds nothing.
+    """
+    seen, nothing = {}, []
+    originals = {where: getattr(*where) for where in DRAWING}
+
+    def note(name, part):
+        seen.setdefault(name, []).append(np.asarray(part))
+
+    def data(some):
+        found = originals[trials, "draw_data"](some)
         for name in ("X", "y", "X_test", "y_test"):
-            assert np.array_equal(getattr(alone, name)[0], getattr(crowd, name)[seed])
+            note(name, getattr(found, name))
+        return found
+
+    def network(some, U):
+        model = originals[trials, "build"](some, U)
+        for name, part in model.named_parameters():
+            note(name, part.detach().clone())
+        return model
+
+    def descend(kernel, U, *rest):
+        note("starts of the rule", U.clone())
+        return originals[kernel_init, "descend"](kernel, U, *rest)
+
+    def pursue(X, y, rng, settings):
+        note("of a pursuit", [[*X.flatten(), *y.flatten(), *rng.random(5)]])
+        if not nothing:
+            nothing.append(originals[trials, "pursue"](X, 0 * y, rng, settings))
+        return nothing[0]
+
+    def rows(module, name):
+        def noted(*given):
+            drawn = [*originals[module, "minibatch_rows"](*given)]
+            note(name, torch.stack(drawn, 1))
+            return iter(drawn)
+
+        return noted
+
+    ways = [data, network, descend, pursue]
+    ways += [rows(kernel_init, "points of the rule"), rows(training, "minibatches")]
+    for where, way in zip(DRAWING, ways, strict=True):
+        monkeypatch.setattr(*where, way)
+
+    def drawn(some):
+        seen.clear()
+        trials.run(some)
+        parts = {name: np.concatenate(found) for name, found in seen.items()}
+        return {name: part.reshape(len(some), -1) for name, part in parts.items()}
+
+    return drawn
+
+
+DRAWING = [
+    (trials, "draw_data"),
+    (trials, "build"),
+    (kernel_init, "descend"),
+    (trials, "pursue"),
+    (kernel_init, "minibatch_rows"),
+    (training, "minibatch_rows"),
+]
+RULE = dict(K=2, start="algorithm1", rule=Rule(steps=3, batch=4))
+OF_RULE = {"starts of the rule", "points of the rule"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "besides"),
+    [
+        (dict(), {"minibatches"}),
+        (dict(batch=None), set()),
+        (dict(K=2, start="random"), {"minibatches", "U"}),
+        (dict(K=2, start="random", projection="distance"), {"minibatches", "U"}),
+        (dict(K=2, start="oracle", fixed=True), {"minibatches", "U"}),
+        (dict(K=2, start="pursuit"), {"minibatches", "U", "of a pursuit"}),
+        (RULE, {"minibatches", *OF_RULE}),
+        (RULE | dict(projection="distance"), {"minibatches", *OF_RULE}),
+    ],
+)
+def test_a_trial_draws_the_same_alone_and_in_a_thousand(kind, besides, draws):
+    """Bit by bit, whatever it draws; U of the rule is computed, and not among it."""
+    tiny = replace(TINY, n=6, n_test=3, iterations=3, width=2, **dict(batch=2) | kind)
+    crowd = draws([replace(tiny, seed=seed) for seed in range(1000)])
+    layers = {
+        f"networks.{part}.{l}" for part in ("weights", "biases") for l in range(3)
+    }
+    assert {"X", "y", "X_test", "y_test", *layers, *besides} <= crowd.keys()
+    if tiny.start == "algorithm1":
+        del crowd["U"]
+    for seed in (0, 1, 499, 999):
+        alone = draws([replace(tiny, seed=seed)])
+        for name, part in crowd.items():
+            assert np.array_equal(alone[name][0], part[seed]), name
+    for name, part in crowd.items():
+        assert len(np.unique(part, axis=0)) > (1 if name == "minibatches" else 900)
 
 
 @pytest.mark.parametrize("kind", [dict(), dict(K=3, start="random")])

@@ -63,6 +63,14 @@ def server(content: bytes, break_off: int):
         thread.join()
 
 
+def swap_labels(path) -> None:
+    """Swap the first two labels of a file that differ."""
+    data = np.fromfile(path, np.uint8).reshape(-1, images.RECORD)
+    other = np.flatnonzero(data[:, 0] != data[0, 0])[0]
+    data[[0, other], 0] = data[[other, 0], 0]
+    data.tofile(path)
+
+
 @pytest.fixture(scope="module")
 def packed() -> bytes:
     return archive()
@@ -71,7 +79,7 @@ def packed() -> bytes:
 def test_a_broken_download_is_continued_and_an_altered_one_refused(packed, tmp_path):
     known, half = f"sha256:{hashlib.sha256(packed).hexdigest()}", len(packed) // 2
     with server(packed, half) as (url, asked):
-        with pytest.raises(OSError, match=r"(?i)connection broken|incomplete"):
+        with pytest.raises(OSError, match=f"{url} could not be fetched, the connect"):
             images.download_cifar10(tmp_path, url, known, progress=False)
         have = (tmp_path / "cifar-10-binary.part").stat().st_size
         assert 0 < have <= half
@@ -79,11 +87,48 @@ def test_a_broken_download_is_continued_and_an_altered_one_refused(packed, tmp_p
         assert asked == [None, f"bytes={have}-"]
         assert images.read_cifar10(folder).pixels.shape == (50_000, 3, 32, 32)
         assert images.download_cifar10(tmp_path, url, known, progress=False) == folder
+        (tmp_path / "cifar-10-binary.tar.gz").unlink()
+        assert images.download_cifar10(tmp_path, url, known, progress=False) == folder
         assert len(asked) == 2  # what is there is not fetched again
+        swap_labels(folder / "data_batch_3.bin")
+        with pytest.raises(ValueError, match=r"^data_batch_3\.bin in .* differ"):
+            images.read_cifar10(folder)
+        (folder / "test_batch.bin").unlink()
+        with pytest.raises(FileNotFoundError, match=r"lacks test_batch\.bin"):
+            images.read_cifar10(folder)
+        assert images.download_cifar10(tmp_path, url, known, progress=False) == folder
+        assert len(asked) == 3  # what is not whole is fetched
+        assert images.read_cifar10(folder).name == images.OTHER_VERSION
     other = tmp_path / "other"
     with server(packed, len(packed)) as (url, _):
         with pytest.raises(ValueError, match="hash"):
             images.download_cifar10(other, url, "sha256:" + "0" * 64, progress=False)
+
+
+def test_no_server_is_one_sentence_with_what_to_do(tmp_path):
+    with server(b"", 0) as (url, _):
+        pass  # closed again: nobody answers there
+    with pytest.raises(OSError, match="could not be fetched") as caught:
+        images.download_cifar10(tmp_path, url, progress=False)
+    said = str(caught.value)
+    assert said.startswith(f"{url} could not be fetched, no connection: call this")
+    assert "set MODBOOK_CIFAR10" in said
+    assert "\n" not in said
+
+
+def test_the_original_is_known_by_its_sums(packed, tmp_path, monkeypatch):
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = images.cifar10_folder(tmp_path)
+    records = [images.read_batch(folder / name) for name in images.BATCHES]
+    sums = np.array([images.channel_sums(part) for part in records])
+    monkeypatch.setattr(images, "TRAIN_SUMS", tuple(sums[:5, 0].sum(0)))
+    monkeypatch.setattr(images, "TRAIN_SQUARES", tuple(sums[:5, 1].sum(0)))
+    monkeypatch.setattr(images, "TEST_SUMS", tuple(sums[5, 0]))
+    images.check_known("CIFAR-10", records, folder)
+    records[2][7, 5] ^= 1  # one pixel of one image, by one level
+    with pytest.raises(ValueError, match=r"^the training images in"):
+        images.check_known("CIFAR-10", records, folder)
 
 
 def test_nothing_is_downloaded_unasked(monkeypatch):
@@ -127,6 +172,28 @@ def test_real_images_are_whole_and_natural(cifar):
         for a, b, c, d in ((8, 8, 8, 9), (8, 8, 9, 8))
     )
     assert min(right[0, 1], down[0, 1]) > 0.85  # neighbours of either direction agree
+
+
+def test_altered_real_images_are_refused(cifar, tmp_path):
+    source = images.cifar10_folder()
+    if cifar.name == "CIFAR-10":
+        pytest.skip("labels of the original are known by a download's note alone")
+    for name in images.BATCHES:
+        (tmp_path / name).symlink_to(source / name)
+    target = tmp_path / "data_batch_3.bin"
+    for change in (swap_labels, blacken):
+        target.unlink()
+        target.write_bytes((source / target.name).read_bytes())
+        change(target)
+        with pytest.raises(ValueError, match=r"^data_batch_3\.bin in .* differ from"):
+            images.read_cifar10(tmp_path)
+
+
+def blacken(path) -> None:
+    """Set all pixels of a file to zero."""
+    data = np.fromfile(path, np.uint8).reshape(-1, images.RECORD)
+    data[:, 1:] = 0
+    data.tofile(path)
 
 
 def test_a_learned_start_sees_its_image_on_real_images(cifar):

@@ -13,7 +13,6 @@ import pkgutil
 import re
 import signal
 from collections.abc import Callable
-from threading import Event
 from types import ModuleType
 from typing import NamedTuple
 
@@ -28,7 +27,14 @@ from hypothesis import strategies as st
 import modbook
 from modbook import experiments, models, scaling, sweeps, tasks, theory
 from modbook.beyond import METHODS as PURSUED
-from modbook.experiments import METHODS, Comparison, Experiment, Sweep
+from modbook.experiments import (
+    BEYOND,
+    METHODS,
+    NAMES,
+    Comparison,
+    Experiment,
+    Sweep,
+)
 from modbook.images import bases, read_digits
 from modbook.kernel_init import Descent, DirectionKernel
 from modbook.models import Monolithic
@@ -97,11 +103,23 @@ def tensor(*shape: int) -> Kind:
     return a(lambda: torch.ones(shape), larger)
 
 
+def vector_with_slope() -> torch.Tensor:
+    vector = torch.ones(2)
+    vector.grad = torch.ones(2)
+    return vector
+
+
 def a(good: Callable[[], object], *bad) -> Kind:
     """A thing that numbers, words and nothing are not."""
     return Kind(good, st.one_of(NUMBER, TEXT, NOTHING, *bad))
 
 
+WORD = Kind(lambda: 1.0, st.one_of(TEXT, NOTHING))  # any number is allowed
+WON = Kind(lambda: 1, st.one_of(st.integers(max_value=-1), st.integers(10), TEXT))
+NAN = st.just(torch.full((3, 2), torch.nan))
+POINTS = dict.fromkeys(
+    "AB", a(lambda: torch.ones(3, 2), NAN, st.just(torch.ones(3, 2, 1)))
+)
 COUNT = number(2, st.integers(max_value=0), st.floats())
 COUNT_OR_NONE = COUNT.but(None)
 WORKERS = Kind(lambda: 1, st.one_of(st.integers(max_value=-1), st.floats(), TEXT))
@@ -270,6 +288,9 @@ CASES: dict[str, dict[str, Kind]] = {
         projection=choice("linear", "distance"),
         fixed=FLAG,
     ),
+    "models.minibatch_rows": dict(
+        rngs=RNGS, n=COUNT, batch=COUNT.such_as(1), steps=COUNT
+    ),
     "models.check_sets": dict(
         X=tensor(1, 2, 3), y=tensor(1, 2, 1), replicas=COUNT.such_as(1)
     ),
@@ -280,6 +301,12 @@ CASES: dict[str, dict[str, Kind]] = {
     ),
     "kernel_init.DistanceKernel": dict(sigma=POSITIVE, u_length=POSITIVE),
     "kernel_init.SubspaceKernel": dict(width=COUNT, sigma=POSITIVE),
+    "kernel_init.gaussians": dict(
+        points=a(lambda: [torch.ones(1, 2, 2)]), sigma=POSITIVE
+    ),
+    "kernel_init.groups_together": dict(
+        device=a(lambda: torch.device("cpu")), modules=COUNT, batch=COUNT
+    ),
     "kernel_init.find_projections": dict(
         X=tensor(1, 3, 2),
         y=tensor(1, 3, 1),
@@ -311,6 +338,10 @@ CASES: dict[str, dict[str, Kind]] = {
         batch=COUNT_OR_NONE,
         rngs=RNGS,
     ),
+    "training.Adam": dict(vector=a(vector_with_slope), learning_rate=POSITIVE),
+    "training.sample_chunks": dict(
+        model=a(lambda: Monolithic([np.random.default_rng(0)], 2, 2, 2)), n=COUNT
+    ),
     "training.in_pieces": dict(pieces=COUNT),
     # trials
     "trials.Rule": dict(
@@ -329,6 +360,7 @@ CASES: dict[str, dict[str, Kind]] = {
         dtype=choice("float32", "float64", "tf32"),
     ),
     "trials.run": dict(trials=JOBS, device=DEVICE),
+    "trials.products_in": dict(dtype=choice("float32", "float64", "tf32")),
     "trials.check_alike": dict(trials=JOBS),
     # sample_complexity
     "sample_complexity.SampleSearch": dict(
@@ -354,7 +386,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "sweeps.default_workers": dict(device=DEVICE),
     "sweeps.out_of_memory": dict(error=a(MemoryError)),
     "sweeps.run_group": dict(group=JOBS, device=DEVICE),
-    "sweeps.set_up_worker": dict(started=a(Event), driver=a(object)),
+    "sweeps.set_up_worker": dict(driver=a(object)),
     "sweeps.Pool": dict(workers=WORKERS),
     "sweeps.check_address": dict(address=a(lambda: "tcp://first:8786")),
     "sweeps.Cluster": dict(address=a(lambda: "").but(None), workers=WORKERS),
@@ -375,6 +407,12 @@ CASES: dict[str, dict[str, Kind]] = {
     ),
     # experiments
     "experiments.paper_iterations": dict(m=COUNT),
+    "experiments.start_by_pursuit": dict(method=choice(*BEYOND)),
+    "experiments.method_trial": dict(
+        **dict(method=choice(*NAMES), m=COUNT, n=COUNT, seed=WORKERS, tau=COUNT),
+        scale=a(lambda: experiments.SCALES["smoke"]),
+        arch=a(lambda: (8, 3)),
+    ),
     "experiments.Sweep": EXPERIMENT
     | dict(m=COUNT, tau=COUNT, methods=choice("oracle", "all", *METHODS)),
     "experiments.run_experiment": dict(settings=SETTINGS, show=FLAG),
@@ -392,6 +430,8 @@ CASES: dict[str, dict[str, Kind]] = {
     "figures.loss_against_n": dict(summary=TABLE),
     "figures.directions_against_n": dict(summary=TABLE, modules_per_k=COUNT),
     "figures.speed": dict(table=TABLE),
+    "figures.costs": dict(settings=SETTINGS),
+    "figures.parameters_of": dict(settings=SETTINGS, rows=TABLE),
     # images and image_trials
     "images.choose_source": dict(source=choice("digits", "auto", "cifar10")),
     "images.source_name": dict(source=choice("digits", "auto", "cifar10")),
@@ -424,7 +464,14 @@ CASES: dict[str, dict[str, Kind]] = {
         **dict(noise=NOISE, combinations=FLAG, gauge=FLAG, keep=FLAG),
     ),
     "image_trials.ImageRule": dict(
-        rate=POSITIVE, batch=COUNT, sigma=NOISE, ridge=POSITIVE, centred=FLAG
+        rate=POSITIVE,
+        batch=COUNT,
+        sigma=NOISE,
+        ridge=POSITIVE,
+        centred=FLAG,
+        relative=FLAG,
+        measured=FLAG,
+        length=NOISE,
     ),
     # pursuit
     "pursuit.Settings": dict(
@@ -441,6 +488,23 @@ CASES: dict[str, dict[str, Kind]] = {
     "pursuit.true_model": dict(
         X=tensor(9, 2), y=tensor(9, 1), U=array(2, 2), rng=RNG, settings=a(Settings)
     ),
+    "pursuit.prepare": dict(
+        X=a(lambda: torch.arange(18.0).view(9, 2)),
+        kind=choice("linear", "distance"),
+        modes=COUNT,
+        rng=RNG,
+    ),
+    # the estimator's processes and planes
+    "processes.squares": POINTS,
+    "processes.matern": POINTS,
+    "processes.gaussian": POINTS,
+    "processes.standardise": dict(y=array(3, 2)),
+    "planes.chance": dict(distance2=a(lambda: np.ones(2)), m=COUNT, b=COUNT),
+    # claims and what is beyond the paper
+    "claims.deviations": dict(theorem=choice(1, 2)),
+    "claims.from_sweep": dict(claim=choice(*experiments.SWEEP_QUESTIONS)),
+    "scaling.share": dict(won=WON, pairs=WORD.such_as(9)),
+    "beyond.starts_for": dict(snr=WORD, frequency=WORD, m=COUNT),
     "beyond.PursuitTrial": dict(
         method=choice(*PURSUED), m=COUNT, n=COUNT, tau=COUNT, seed=WORKERS
     ),
@@ -471,17 +535,17 @@ exempt("kernel_init", RECORD, "Found")
 exempt(
     "kernel_init",
     INSIDE,
-    "posv posv_each posv_at_once solve mirrored stacked Gaussian gaussians unit "
-    "springs MinimumNorm objective gradient descend groups_together",
+    "posv posv_each posv_at_once solve mirrored stacked Gaussian unit springs "
+    "MinimumNorm objective gradient descend",
 )
 exempt("training", RECORD, "Trained")
 exempt(
     "training",
     INSIDE,
     """
-    Adam Buffers Chunk Folded Gradient Packed Products Samples adam_step captured
+    Buffers Chunk Folded Gradient Packed Products Samples captured
     check_model planned check_steps fold fold_count fold_slices minibatch predict
-    projection_slopes relu_backward sample_chunks views""",
+    projection_slopes relu_backward views""",
 )
 exempt("trials", RECORD, "Data")
 exempt(
@@ -497,7 +561,7 @@ exempt(
     """
     streams draw_data apply_rule starting_projections pursue_modules distil build
     spread outputs directions check_place of_the_start
-    evaluate train_networks Watch best_checkpoint as_texts products_in changed
+    evaluate train_networks Watch best_checkpoint as_texts changed
     around_seed tensors_of""",
 )
 exempt("sweeps", ITSELF, "check_jobs check_workers check_drive")
@@ -533,7 +597,7 @@ exempt(
     "experiments",
     INSIDE,
     """
-    method_trial start_by_pursuit plan_table trial_line label own_settings known_cells
+    plan_table trial_line label own_settings known_cells
     pace_of shortened run_time step_cost representative calibrate operations memory
     costly_cells longest_path results_folder rows_path rank one_protocol
     newest_protocol""",
@@ -547,12 +611,13 @@ exempt(
     "figures",
     TABLES,
     """
-    draw_methods legend_below choices_drawn constants_beside_paper distance_against_tau
+    command draw_methods legend_below choices_drawn constants_beside_paper
+    distance_against_tau
     draw_ends draw_samples draw_series embeddings loss_against_m loss_against_modules
-    losses_beside_published module_drawn ratios samples_against_m samples_by_setting
+    losses_beside_published module_drawn provenance ratios samples_against_m
+    samples_by_setting
     settings_ratios similarity_in_training trend_panels""",
 )
-exempt("claims", INSIDE, "from_sweep deviations")
 exempt("directions", RECORD, "Size")
 exempt(
     "directions",
@@ -575,9 +640,10 @@ exempt(
     figure4a_answers figure8_answers figure8_means fit_quality fit_table fit_training
     growth growth_laws interval joint judge_calibration judge_figure2 judge_figure4a
     judge_figure8 judge_fit judge_growth judge_settings label_searches log_distances
-    named needs_fewer network_settings panels plain points predicted published_point
-    ratios_to_paper readable_means replay resampled_distances
-    rule_settings said same sample_means search_table settings_table share shorter trend
+    median_interval named needs_fewer network_settings panels plain points predicted
+    published_point
+    ratios_to_paper readable_means replay resampled_distances resampled_ratios
+    rule_settings said same sample_means search_table settings_table shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
     search_checks searched_trial side_by_side effects_table finished in_batches
     beside_the_papers""",
@@ -622,14 +688,13 @@ exempt(
     "processes",
     INSIDE,
     """
-    centred condition evidence_of explained factorise gaussian matern squares
-    standardise tune_process""",
+    centred condition evidence_of explained factorise tune_process""",
 )
 exempt(
     "planes",
     INSIDE,
     """
-    axes_of best_plane best_planes chance drop find_planes fit_planes free_in_planes
+    axes_of best_plane best_planes drop find_planes fit_planes free_in_planes
     guess_planes
     joined merge over_planes pair_scores share_out spans tune_planes""",
 )
@@ -649,18 +714,20 @@ exempt(
     error_difference image_answer image_claims image_origins image_summary
     image_table image_trial image_verdict in_short interval judge_figure12 judge_more
     little_noise more_claims samples_needed samples_table seen_table share_answer
-    shares_before with_rule""",
+    about captioned column_share gap_closed judge_samples judge_seen published_table
+    samples_by_seed samples_growth samples_text seen_answer shares_judged with_rule""",
 )
 exempt(
     "image_trials",
     INSIDE,
     """
-    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule
+    FoundModules OneAnImage OneForAll SharedModules Stack apply_rule bandwidth
     build_image_network find_modules seen_by starting_point
     check_image_trial columns covariances draw_uniform effective_rank
     estimate_image_seconds fit fix_gauge groups_of_classes image_loss
     image_memory image_operations kept_column loaded looks matrices order_stream
-    own_targets random_start rule_step score share_of_strongest spectral_projection
+    own_targets random_start rescaled rule_step score share_of_strongest
+    spectral_projection
     spectral_start starting_projections whole""",
 )
 exempt("images", RECORD, "Base ImageTask Images")
@@ -669,7 +736,8 @@ exempt(
     INSIDE,
     """
     Resuming bases batches check_allowed check_balance check_share fillings k_hot
-    noise_generator read_batch scoring_batches seen side_shares version""",
+    channel_sums check_known noise_generator noted_hashes read_batch scoring_batches
+    seen sha256 side_shares unpack version why_not""",
 )
 exempt(
     "pursuit",
@@ -688,7 +756,7 @@ exempt(
     inverse_of_lower jacobian keep keep_some leave_one_out lessons leverage
     likeness
     log_density log_spectrum mean module_axis module_function moments
-    normal_equations places posterior predict prepare price prune refine rounds run
+    normal_equations places posterior predict price prune refine rounds run
     scan scorer see settle simplify slope_weights solve spectrum subset tangent
     teach tune uphill variances waves whiten widen""",
 )
@@ -700,7 +768,7 @@ exempt(
     INSIDE,
     """
     measured rungs needed median_interval module_fates pursuit_data reached
-    relative_error starts_for telling""",
+    relative_error telling""",
 )
 exempt(
     "image_results",

@@ -1,8 +1,9 @@
 """Sweeps that are killed, starved of disk, shut out and interrupted, for real.
 
-Five kills by default; `pytest -m slow` does fifty.
+Five kills by default; `make release-test` does fifty.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -33,10 +34,7 @@ def start(*command, **options) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
+        **dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) | options,
     )
 
 
@@ -53,6 +51,28 @@ def kill(process) -> list[str]:
     process.kill()
     said = process.communicate()[0].splitlines()
     return [id for line in said if line.startswith("kept") for id in line.split()[1:]]
+
+
+@pytest.fixture
+def driver():
+    """Starts a sweep into the store of each line that it reads."""
+    command = ROOT / "tests" / "driver.py", "", "again"
+    with start(*command, stdin=subprocess.PIPE) as process:
+        yield process
+
+
+def killed_after(seconds, driver, path) -> tuple[int, list[str]]:
+    """Have a sweep started and killed: its exit status, and the ids said to be kept."""
+    print(path, file=driver.stdin, flush=True)
+    said = [driver.stdout.readline().split()]
+    while said[-1][0] != "child":
+        said.append(driver.stdout.readline().split())
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(int(said[-1][1]), signal.SIGKILL)
+    while said[-1][0] != "over":
+        said.append(driver.stdout.readline().split())
+    return int(said[-1][1]), [id for word, *ids in said if word == "kept" for id in ids]
 
 
 def ids(path) -> set:
@@ -84,19 +104,24 @@ def complete(path, undisturbed) -> None:
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tmp_path, undisturbed, kills):
-    rng, survived = np.random.default_rng(kills), 0
-    for first in range(0, kills, 3):  # so many kills, then the rest in peace
-        path, kept = tmp_path / f"{first}.sqlite", []
-        for _ in range(first, min(first + 3, kills)):
-            process = drive(path, "sweep")
-            time.sleep(rng.uniform(0, undisturbed.attrs["took"]))
-            survived += process.poll() is None
-            kept += kill(process)
-            assert set(kept) <= (ids(path) if path.exists() else set()) <= IDS
+def test_killed_at_random_moments(tmp_path, undisturbed, driver, kills):
+    """Until so many have struck: one that comes when all rows are there is none."""
+    rng, struck = np.random.default_rng(kills), 0
+    for number in range(kills):
+        path, kept = tmp_path / f"{number}.sqlite", []
+        for _ in range(min(3, kills - struck)):  # then the rest in peace
+            missing = 1 - len(kept) / len(IDS)
+            moment = rng.uniform(0, missing * undisturbed.attrs["took"])
+            status, said = killed_after(moment, driver, path)
+            kept += said
+            there = ids(path) if path.exists() else set()
+            assert set(kept) <= there <= IDS
+            struck += status == -signal.SIGKILL and there < IDS
         assert len(kept) == len(set(kept))  # what was committed was not run again
         complete(path, undisturbed)
-    assert survived >= kills // 3  # the first kill of each store, if not more, strikes
+        if struck == kills:
+            break
+    assert struck == kills
 
 
 def test_killed_with_workers(tmp_path, undisturbed):
@@ -278,6 +303,12 @@ def modbook(*arguments, cwd, **options) -> subprocess.Popen:
     return start("-m", "modbook", *arguments, cwd=cwd, **options)
 
 
+def hear_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to it, and so would tests be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     lines = ["from driver import TRIALS", "from modbook.store import Store"]
     lines += ["from modbook.sweeps import run_sweep"]
@@ -296,9 +327,8 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     run = ["run", "sweep", "--scale", "smoke", "--set", "m=2", "--workers", "1"]
     run += ["--set", "methods=random", "--set", "seeds=1500"]
-    # a shell starts what runs in its background deaf to Ctrl-C, and so would this be
-    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = modbook(*run, cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=hears)
+    options = dict(cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c)
+    process = modbook(*run, **options)
     path, deadline = tmp_path / "modbook.sqlite", time.monotonic() + 60
     while not (path.exists() and ids(path)) and time.monotonic() < deadline:
         assert process.poll() is None
@@ -311,6 +341,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert f"{kept} finished rows are kept in modbook.sqlite" in error
     assert f"To go on from there: modbook {' '.join(run)}" in error
     assert not lock_path(path).exists()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_ctrl_c_while_workers_start(tmp_path, seconds):
+    """It goes to all processes, as from a terminal, and one of them answers."""
+    run = ["run", "sweep", "--scale", "smoke", "--workers", "2", "--set", "seeds=300"]
+    options = dict(cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    process = modbook(*run, **options, preexec_fn=hear_ctrl_c)
+    assert "to train" in process.stdout.readline()
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, error = process.communicate(timeout=60)  # workers that stay keep the pipe open
+    assert process.returncode == 130
+    assert "Traceback" not in out
+    assert re.fullmatch(
+        r"\nmodbook: stopped; .* go on from there: modbook run.*\n", error
+    )
 
 
 def test_a_pipe_that_closes_does_not_lose_the_recording(tmp_path):

@@ -24,7 +24,7 @@ FITS = {  # where to look, and what comes past there
     (pursuit, "prepare"): lambda: pursue(*SOME, rng, Settings(most_starts=100)),
     (pursuit, "widen"): lambda: true_model(*SOME, np.eye(2), rng),
     (kernel_init, "descend"): lambda: learn_projections(X, y, 2, steps=3),
-    (training, "adam_step"): lambda: train(
+    (training, "_adam_step"): lambda: train(
         Monolithic([rng], 2, 4, 3, dtype=torch.float64), SOME[0][None], SOME[1][None], 2
     ),
     (trials, "draw_data"): lambda: run_group([Trial(2, 2, 50, 0, iterations=2)]),
