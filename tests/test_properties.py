@@ -762,7 +762,13 @@ exempt(
 )
 exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
-exempt("pursuit", INSIDE, "free_parameters offer stretch")
+exempt(
+    "pursuit",
+    INSIDE,
+    """
+    exchange free_parameters may_be_finer offer search_finer stretch windows
+    without_least""",
+)
 exempt(
     "beyond",
     INSIDE,
