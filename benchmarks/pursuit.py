@@ -96,7 +96,7 @@ def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
     """Up to the first rung that solves the task."""
     peer = method not in METHODS
     trial = partial(PeerTrial if peer else PursuitTrial, method, m)
-    for n in rungs(m, peer=peer):
+    for n in rungs(m, method=method):
         if rows.run(trial(n, 3, seed))["nmse"] < SOLVED:
             break
 

@@ -773,7 +773,7 @@ def provenance(page: str, settings: Experiment, rows: pd.DataFrame) -> str:
     trials = rows.drop_duplicates("id")
     minutes = trials.groupby("hardware").seconds.sum() / 60
     commits = trials.commit.dropna().unique()
-    few = f"commit {', '.join(commits)}"
+    few = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
     names = few if 0 < len(commits) < 4 else f"{len(commits)} commits"
     first, last = rows.seed.min(), rows.seed.max()
     return " · ".join(

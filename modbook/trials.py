@@ -313,7 +313,9 @@ def apply_rule(trials: Sequence[Trial], data: Data, device: str) -> Found:
     )
 
 # %% ../nbs/09_trials.ipynb #323ac2eb
-SCANS = dict(kept=3, stretched=False)  # less than is best, but rows depend on it
+SCANS = dict(  # less than is best, but rows depend on it
+    kept=3, stretched=False, finer=False, exchanged=False
+)
 
 
 def pursue_modules(trials: Sequence[Trial], data: Data, device: str) -> list[Pursuit]:

@@ -18,26 +18,45 @@ TRIALS = [
 ]
 
 
+def tell(*words) -> None:
+    """A line, whole or not at all: several processes write to one pipe."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
 class Telling(Store):
     """A store that says which rows it has committed, when it has."""
 
     def add(self, rows):
         rows = list(rows)
         super().add(rows)
-        print("kept", *(row["id"] for row in rows), flush=True)
+        tell("kept", *(row["id"] for row in rows))
 
 
 def sweep(path: str, workers: int = 1) -> None:
     """Run all trials."""
-    print("ready", flush=True)
+    tell("ready")
     with Telling(path) as store:
         run_sweep(TRIALS, store, workers=workers, show=False)
+
+
+def again_and_again() -> None:
+    """A sweep into the store of each line that is read, in a process that is forked.
+
+    So that a kill does not wait for imports. Tells the process, and how it ended.
+    """
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            sweep(line.strip())
+            os._exit(0)
+        tell("child", child)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        tell("over", status)
 
 
 def hold(path: str) -> None:
     """Keep the store and wait to be killed."""
     with Telling(path):
-        print("ready", flush=True)
+        tell("ready")
         signal.pause()
 
 
@@ -61,5 +80,6 @@ if __name__ == "__main__":
         pool=lambda path: sweep(path, 2),
         hold=hold,
         half=half_a_commit,
+        again=lambda _: again_and_again(),
     )
     modes[sys.argv[2]](sys.argv[1])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -25,6 +26,7 @@ from modbook.estimator import (
 from modbook.planes import Fit
 from modbook.products import one_thread
 from modbook.pursuit import Settings
+from modbook.tasks import sample_inputs, sample_sine_tasks, stream
 
 # No check is expected to fail. One is skipped unless SCIPY_ARRAY_API is set.
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -248,6 +250,46 @@ def test_more_features_than_samples():
     assert 0.5 < fitted.noise_ < 4
     guess, deviation = fitted.predict(X[60:], return_std=True)
     assert np.mean(np.abs(guess - y[60:]) < 2 * deviation) > 0.7
+
+
+def test_too_few_samples_for_other_forms_are_told():
+    X, y = np.random.default_rng(0).standard_normal((2, 20, 3))
+    with pytest.warns(UserWarning, match="fewer than 30 samples"):
+        assert light(fallback=True).fit(X, y[:, 0]).form_ == "modules"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        light(fallback=False).fit(X, y[:, 0])
+
+
+@pytest.mark.parametrize("where", ["X", "y"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_is_refused(where, value):
+    X, y = data()
+    (X if where == "X" else y).flat[7] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        light().fit(X, y)
+    fitted = light().fit(*data())
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        fitted.predict(np.full((1, 4), value))
+
+
+def test_sparse_inputs_are_refused():
+    X, y = data()
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        light().fit(sparse.csr_array(X), y)
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        light().fit(X, y).predict(sparse.csr_array(X))
+
+
+def test_a_module_that_is_asked_for_is_not_kept_out_by_a_wrong_one():
+    rng = stream("aud", 1)
+    task, X = sample_sine_tasks([rng], 3, 3, 3), sample_inputs([rng], 2300, 3)
+    X, y = X[0], task(X)[0, :, 0]
+    scores = {}
+    for K in (2, 3, 4, "auto"):
+        fitted = light(n_modules=K, max_starts=None).fit(X[:300], y[:300])
+        scores[K] = 1 - fitted.score(X[300:], y[300:])
+    assert scores[2] > 0.05 > 0.02 > max(scores[3], scores[4], scores["auto"])
 
 
 @pytest.mark.parametrize("scales", [(1e-8, 1.0), (1.0, 1e-9), (1e100, 1e20)])

@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from modbook import training
+from modbook.estimator import ModularRegressor
+from modbook.pursuit import Settings, predict, pursue
+from modbook.tasks import sample_inputs, sample_sine_tasks, stream
 from modbook.trials import Rule, Trial, run
 
 needs_gpu = pytest.mark.skipif(
@@ -66,3 +69,45 @@ def test_folded_samples_train_the_same_networks(kind, monkeypatch):
     for a, b in zip(usual, run(trials), strict=True):
         np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-6)
     assert made
+
+
+def sines(projection: str) -> tuple[torch.Tensor, ...]:
+    """Inputs and targets to learn from, and to test on."""
+    rng = stream("on a GPU", projection)
+    task = sample_sine_tasks([rng], 3, 3, 3, projection)
+    X = sample_inputs([rng], 1500, 3)
+    X, y = torch.as_tensor(X[0]), torch.as_tensor(task(X)[0])
+    return X[:500], y[:500], X[500:], y[500:]
+
+
+@needs_gpu
+@pytest.mark.parametrize("kind", ["linear", "distance"])
+def test_a_gpu_finds_the_modules_that_a_processor_does(kind):
+    found, errors = {}, {}
+    for device in ("cpu", "cuda"):
+        X, y, X_test, y_test = (part.to(device) for part in sines(kind))
+        rng, settings = np.random.default_rng(0), Settings(kind=kind)
+        found[device] = one = pursue(X, y, rng, settings)
+        left = predict(one, X_test) - y_test
+        errors[device] = (left.square().mean() / y_test.var()).item()
+    on_cpu, on_gpu = (one.directions for one in found.values())
+    assert len(on_cpu) == len(on_gpu)
+    if kind == "linear":
+        assert (np.abs(on_cpu @ on_gpu.T).max(1) > 0.999).all()
+    else:
+        gaps = np.linalg.norm(on_cpu[:, None] - on_gpu, axis=2).min(1)
+        assert gaps.max() < 0.05
+    assert errors["cpu"] < 0.1
+    assert abs(np.log(errors["cuda"] / errors["cpu"])) < np.log(1.2)
+
+
+@needs_gpu
+def test_the_estimator_on_a_gpu_predicts_as_on_a_processor():
+    X, y, X_test, y_test = (part.numpy() for part in sines("linear"))
+    guesses, counts = [], []
+    for device in ("cpu", "cuda"):
+        model = ModularRegressor(random_state=0, device=device).fit(X, y[:, 0])
+        guesses.append(model.predict(X_test))
+        counts.append((model.n_modules_, model.form_))
+    assert counts[0] == counts[1]
+    assert np.square(guesses[0] - guesses[1]).mean() < 0.005 * y_test.var()

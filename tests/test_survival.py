@@ -3,6 +3,7 @@
 Five kills by default; `make release-test` does fifty.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -33,10 +34,7 @@ def start(*command, **options) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
+        **dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) | options,
     )
 
 
@@ -53,6 +51,28 @@ def kill(process) -> list[str]:
     process.kill()
     said = process.communicate()[0].splitlines()
     return [id for line in said if line.startswith("kept") for id in line.split()[1:]]
+
+
+@pytest.fixture
+def driver():
+    """Starts a sweep into the store of each line that it reads."""
+    command = ROOT / "tests" / "driver.py", "", "again"
+    with start(*command, stdin=subprocess.PIPE) as process:
+        yield process
+
+
+def killed_after(seconds, driver, path) -> tuple[int, list[str]]:
+    """Have a sweep started and killed: its exit status, and the ids said to be kept."""
+    print(path, file=driver.stdin, flush=True)
+    said = [driver.stdout.readline().split()]
+    while said[-1][0] != "child":
+        said.append(driver.stdout.readline().split())
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(int(said[-1][1]), signal.SIGKILL)
+    while said[-1][0] != "over":
+        said.append(driver.stdout.readline().split())
+    return int(said[-1][1]), [id for word, *ids in said if word == "kept" for id in ids]
 
 
 def ids(path) -> set:
@@ -84,24 +104,24 @@ def complete(path, undisturbed) -> None:
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tmp_path, undisturbed, kills):
+def test_killed_at_random_moments(tmp_path, undisturbed, driver, kills):
     """Until so many have struck: one that comes when all rows are there is none."""
     rng, struck = np.random.default_rng(kills), 0
     for number in range(kills):
         path, kept = tmp_path / f"{number}.sqlite", []
         for _ in range(min(3, kills - struck)):  # then the rest in peace
-            process = drive(path, "sweep")
             missing = 1 - len(kept) / len(IDS)
-            time.sleep(rng.uniform(0, missing * undisturbed.attrs["took"]))
-            kept += kill(process)
+            moment = rng.uniform(0, missing * undisturbed.attrs["took"])
+            status, said = killed_after(moment, driver, path)
+            kept += said
             there = ids(path) if path.exists() else set()
             assert set(kept) <= there <= IDS
-            struck += process.returncode == -signal.SIGKILL and there < IDS
+            struck += status == -signal.SIGKILL and there < IDS
         assert len(kept) == len(set(kept))  # what was committed was not run again
         complete(path, undisturbed)
         if struck == kills:
-            return
-    raise AssertionError(f"only {struck} of {kills} kills have struck")
+            break
+    assert struck == kills
 
 
 def test_killed_with_workers(tmp_path, undisturbed):
