@@ -6,8 +6,8 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
            'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
            'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked', 'best_scale',
-           'ask', 'own_words', 'answers', 'Score', 'difference', 'exceeds', 'Closer', 'closer', 'agrees',
-           'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question', 'twice',
+           'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer', 'closer',
+           'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question', 'twice',
            'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
@@ -36,7 +36,7 @@ from modbook.experiments import (
     verdict,
 )
 from .models import matching_width, modular_size
-from .scaling import NEAREST
+from .scaling import NEAREST, agreement
 from .tasks import SineTask, sample_sine_tasks, stream
 from .theory import check_choice, check_counts
 from modbook.trials import (
@@ -591,6 +591,22 @@ def answers(name: str, rows: pd.DataFrame) -> pd.DataFrame:
             lines.append((asked.words, *names, asked.bound, *found[0], said))
     columns = ["claim", "method", "against", "bound", *Comparison._fields, "verdict"]
     return pd.DataFrame(lines, columns=columns)
+
+# %% ../nbs/15_directions.ipynb #ea500005
+def beside_nearest(name: str) -> pd.DataFrame:
+    """The answers of an experiment's laptop rows, here and at the nearest choice."""
+    both = [
+        answers(name, recorded(part, scale="laptop"))
+        for part in (name, f"nearest_{name}")
+    ]
+    lines = []
+    for here, there in zip(*(t.itertuples() for t in both), strict=True):
+        ratios = (f"{x.ratio:.2f} ({x.low:.2f} to {x.high:.2f})" for x in (here, there))
+        line = (here.claim, here.method, here.against, next(ratios), here.verdict)
+        said = agreement(here.verdict, there.verdict)
+        lines.append((*line, next(ratios), there.verdict, said))
+    columns = "claim|method|against|here|verdict here|nearest|verdict nearest"
+    return pd.DataFrame(lines, columns=[*columns.split("|"), "the two"])
 
 # %% ../nbs/15_directions.ipynb #dc9a902e
 class Score(NamedTuple):

@@ -8,18 +8,18 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
            'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
            'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
-           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'interval', 'contrast', 'bend', 'same',
-           'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
+           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'agreement', 'interval', 'contrast', 'bend',
+           'same', 'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
            'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
            'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
            'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
-           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'judge_figure4a',
-           'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table', 'beside_the_papers',
-           'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers', 'figure8_means',
-           'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said',
-           'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table', 'best_rows',
-           'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8',
-           'claim_e3']
+           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'figure4a_beside',
+           'judge_figure4a', 'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table',
+           'beside_the_papers', 'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers',
+           'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings',
+           'said', 'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table',
+           'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2',
+           'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -401,6 +401,13 @@ def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
         lines.append((claim, here, said, there, other, said == other))
     columns = ["claim", "here", "verdict here", "nearest", "verdict nearest", "agree"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def agreement(here: str, there: str) -> str:
+    """Whether two verdicts on a claim are the same, opposed, or one of them is open."""
+    if here == there:
+        return "same"
+    return "one open" if "undecided" in here + there else "opposed"
 
 # %% ../nbs/14_scaling.ipynb #ced9eb39
 def interval(
@@ -1036,12 +1043,32 @@ def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFra
     """A method against its rivals: pairs won, interval, verdict."""
     lines, known = [], set(table.method)
     for other in ("monolithic", "matched", "random", "oracle"):
-        if not {method, other} <= known:
+        if method == other or not {method, other} <= known:
             continue
         found = fewer(table, method, other)
         lines.append((NAMES[method], NAMES[other], *found, needs_fewer(found, scale)))
     columns = ["method", "against", "won", "pairs", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def figure4a_beside(
+    ours: pd.DataFrame, nearest: pd.DataFrame, scale: str
+) -> pd.DataFrame:
+    """Pairs won by the rule's forms and the oracle, from two tables of searches."""
+    lines = []
+    for method in (*FORMS, "oracle"):
+        both = [figure4a_answers(t, scale, method) for t in (ours, nearest)]
+        for here in both[0].itertuples():
+            there = both[1][both[1].against == here.against]
+            if here.against == NAMES["oracle"] or there.empty:
+                continue
+            (there,) = there.itertuples()
+            won = [f"{a.won} of {a.pairs}" for a in (here, there)]
+            said = agreement(here.verdict, there.verdict)
+            line = (here.method, here.against, won[0], here.verdict)
+            lines.append((*line, won[1], there.verdict, said))
+    columns = "method|fewer samples than|here|verdict here|nearest|verdict nearest"
+    return pd.DataFrame(lines, columns=[*columns.split("|"), "the two"])
 
 
 def judge_figure4a(

@@ -623,7 +623,8 @@ exempt(
     "directions",
     TABLES,
     """
-    against_published agrees angles answers ask best_scale choice_table closer
+    against_published agrees angles answers ask beside_nearest best_scale choice_table
+    closer
     describe difference draw_module embed exceeds family judge_claimed judge_closer met
     judge_question in_words
     kept_directions module_curve own_words plan_directions published_module small_trial
@@ -646,7 +647,7 @@ exempt(
     rule_settings said same sample_means search_table settings_table shorter trend
     worth_learning by_desired_loss judge_search judgements means_by_desired_loss
     search_checks searched_trial side_by_side effects_table finished in_batches
-    beside_the_papers""",
+    beside_the_papers agreement figure4a_beside""",
 )
 exempt(
     "__main__",
