@@ -13,7 +13,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.estimator_checks import (
+    check_estimator,
+    estimator_checks_generator,
+)
 
 from modbook.estimator import (
     FORMS,
@@ -72,6 +75,24 @@ def test_all_of_scikit_learns_checks(estimator):
     assert not wrong
     assert len(results) == CHECKS
     assert Counter(one["status"] for one in results)["passed"] >= CHECKS - 1
+
+
+PART = (  # all of them take minutes where other forms are tried, and are marked slow
+    "check_regressors_train",
+    "check_fit_idempotent",
+    "check_fit_check_is_fitted",
+)
+
+
+@pytest.mark.parametrize("name", PART)
+def test_some_of_the_checks_where_other_forms_are_tried(name):
+    checks = estimator_checks_generator(ModularRegressor(random_state=0))
+    chosen = [(one, check) for one, check in checks if check.func.__name__ == name]
+    assert chosen
+    for estimator, check in chosen:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check(estimator)
 
 
 def test_warnings_name_the_line_that_called_fit():
