@@ -735,7 +735,7 @@ def planned_costs(settings: Experiment, seconds: float = 1.0) -> pd.DataFrame:
     table = table.rename(columns={"core_hours": "predicted"})
     where = dict(measured_on=hardware(choose_device(settings.device)))
     table = table.assign(scale=settings.scale, actual=math.nan, **where)
-    table["trained_on"] = NOT_RUN
+    table["trained_on"] = NOT_RUN + ", at most" * hasattr(settings, "search")
     return table[COSTS]
 
 # %% ../nbs/13_experiments.ipynb #c13c0003

@@ -108,7 +108,7 @@ class Axis:
 
     @property
     def bins(self) -> int:
-        """Of a search along it: at least eight for the shortest wave."""
+        """Bins of a search along it, at least eight for the shortest wave."""
         return max(256, 8 * self.modes)
 
     def omega(self, like: torch.Tensor) -> torch.Tensor:
