@@ -7,7 +7,8 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'samples_by_setting', 'speed', 'similarity_in_training', 'draw_ends', 'module_drawn', 'loss_against_m',
            'loss_against_modules', 'embeddings', 'losses_beside_published', 'ratios', 'choices_drawn', 'draw_images',
            'draw_published', 'accuracy_against_k', 'accuracy_against_noise', 'accuracy_panels', 'as_picture',
-           'example_input', 'column_pictures', 'projection_columns', 'parameters_of', 'command', 'provenance', 'costs']
+           'example_input', 'column_pictures', 'projection_columns', 'parameters_of', 'command', 'provenance', 'costs',
+           'not_run']
 
 # %% ../nbs/18_figures.ipynb #17258342
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 
 from modbook.experiments import (
     NAMES,
+    NOT_RUN,
     Experiment,
     check_settings,
     check_table,
@@ -809,3 +811,17 @@ def costs(settings: Experiment) -> pd.DataFrame:
     counted = table.operations.notna()
     table["operations"] = table.operations.map("{:.1e}".format).where(counted, "")
     return table
+
+
+def not_run(settings: Experiment) -> str:
+    """A sentence on each scale of an experiment that is predicted and was not run."""
+    table = costs(settings)
+    left = table[table.trained_on.str.startswith(NOT_RUN)] if len(table) else table
+    return "\n".join(
+        f"The {line.scale} scale was not run: {line.trials:,.0f} trainings, "
+        f"{'at most ' * line.trained_on.endswith('at most')}"
+        f"{line.predicted / 2:,.1f} hours on two cores ({line.measured_on})."
+        for line in left.rename(
+            columns={"predicted, core hours": "predicted"}
+        ).itertuples()
+    )

@@ -611,7 +611,7 @@ exempt(
     "figures",
     TABLES,
     """
-    command draw_methods legend_below choices_drawn constants_beside_paper
+    command draw_methods legend_below not_run choices_drawn constants_beside_paper
     distance_against_tau
     draw_ends draw_samples draw_series embeddings loss_against_m loss_against_modules
     losses_beside_published module_drawn provenance ratios samples_against_m
