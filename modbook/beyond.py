@@ -183,7 +183,7 @@ def needed(n: np.ndarray, nmse: np.ndarray) -> float:
     logs, errors = np.log(n[i - 1 : i + 1]), np.log(nmse[i - 1 : i + 1])
     return float(np.exp(np.interp(-np.log(SOLVED), -errors, logs)))
 
-
+# %% ../nbs/22_beyond.ipynb #c4d75dfe
 def climbs(rows: pd.DataFrame) -> pd.DataFrame:
     """Each method's climb on each task: columns method, m, tau, seed, samples, log_n,
     censored, free. Samples are infinite where censored, and `log_n` then is that of the

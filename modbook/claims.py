@@ -43,6 +43,8 @@ from modbook.scaling import (
     claim_fit,
     claim_growth,
 )
+
+# %% ../nbs/19_claims.ipynb #a0dfb02d
 from modbook.theory import (
     check_choice,
     effective_p,

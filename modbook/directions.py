@@ -3,12 +3,12 @@
 # %% auto #0
 __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_OF_U', 'RIDGES', 'PRINTED', 'CHOSEN', 'CHOICES',
            'BEST', 'DIRECTIONS', 'CLAIMED', 'STARTS', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED',
-           'COVER', 'Size', 'start_of', 'Directions', 'family', 'describe', 'plan_directions', 'Fig5', 'Fig11',
-           'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial', 'Table2',
-           'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked', 'best_scale',
-           'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer', 'closer',
-           'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question', 'twice',
-           'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
+           'COVER', 'Size', 'start_of', 'Directions', 'that_fit', 'family', 'describe', 'plan_directions', 'Fig5',
+           'Fig11', 'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial',
+           'Table2', 'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked',
+           'best_scale', 'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer',
+           'closer', 'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question',
+           'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -98,13 +98,6 @@ class Directions(Experiment):
         """The methods asked for, as they were written."""
         return [name.strip() for name in self.methods.split(",")]
 
-    def own(self, size: Size) -> dict:
-        """The changes that a size allows: no batches of more samples than there are."""
-        changes = dict(self.changes)
-        if changes.get("batch", 0) > size.n:
-            del changes["batch"]
-        return changes
-
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
         """The trials of one task, by method."""
         raise NotImplementedError
@@ -115,14 +108,16 @@ class Directions(Experiment):
         seeds = range(self.first_seed, self.first_seed + (self.seeds or size.seeds))
         arms = [self.arms(m, seed, size) for m in size.m for seed in seeds]
         network, asked = f"{size.width}x{size.layers}", self.asked()
-        methods = [
-            name
-            for name in arms[0]
-            if asked == ["all"] or {name, family(name)} & set(asked)
-        ]
+        every = asked == ["all"]
+        methods = [x for x in arms[0] if every or {x, family(x)} & set(asked)]
         return [
             Cell(method, network, arm[method]) for method in methods for arm in arms
         ]
+
+# %% ../nbs/15_directions.ipynb #ab24e0aa
+def that_fit(changes: Mapping, n: int) -> dict:
+    """Changed fields, without batches of more samples than there are."""
+    return {k: value for k, value in changes.items() if k != "batch" or value <= n}
 
 # %% ../nbs/15_directions.ipynb #e0c0e3f0
 def family(method: str) -> str:
@@ -281,7 +276,7 @@ class Fig9(Directions):
             iterations=size.iterations,
             learning_rate=0.001,
             n_test=size.n_test,
-            **self.own(size),
+            **that_fit(self.changes, size.n),
         )
         fixed = (f"{rule}-fixed" for rule in RULES)
         methods = ("random", *RULES, *fixed, "oracle", *BEYOND)
@@ -309,7 +304,7 @@ class Fig10(Directions):
     }
 
     def arms(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
-        plain = small_trial(m, seed, size, **self.own(size))
+        plain = small_trial(m, seed, size, **that_fit(self.changes, size.n))
         return {
             f"{rule} K={name}": replace(
                 plain, K=modules(m), **start_of(rule, steps=size.steps)
@@ -419,7 +414,7 @@ class Questions(Directions):
         starts = {
             x: start_of(x, steps=size.steps) for x in ("random", *RULES, "oracle")
         }
-        plain = small_trial(m, seed, size, **self.own(size))
+        plain = small_trial(m, seed, size, **that_fit(self.changes, size.n))
         modular = {name: replace(plain, K=K, **start) for name, start in starts.items()}
         joint = {
             f"{name}-joint": replace(

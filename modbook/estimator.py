@@ -581,7 +581,7 @@ FEW = (
     "modules, whatever these leave over: give more samples, or say fallback=False."
 )
 
-
+# %% ../nbs/20_estimator.ipynb #0f73a16d
 class _Fitting(_Asked):
     """From data to what predicts."""
 

@@ -145,13 +145,7 @@ class Experiment:
     recorded: bool = False  # show the recorded rows, run nothing
 
     def __post_init__(self):
-        check_types(self)
-        check_range("seeds", self.seeds, 0, 10_000)
-        check_range("workers", self.workers, 0, 1024)
-        if not 0 <= self.minutes < math.inf:
-            raise ValueError(f"minutes must be at least 0, got {self.minutes}")
-        check_choice(tuple(self.scales), scale=self.scale)
-        choose_device(self.device)
+        _check_common(self)
 
     def grid(self) -> list[Cell]:
         """All trials of the experiment at its scale."""
@@ -169,6 +163,16 @@ class Experiment:
         with Store(self.store) as store:
             rows = run_sweep([cell.trial for cell in grid], store, show=show, **how)
         return label(grid, rows, self.scale)
+
+# %% ../nbs/13_experiments.ipynb #bd40014a
+def _check_common(settings: Experiment) -> None:
+    check_types(settings)
+    check_range("seeds", settings.seeds, 0, 10_000)
+    check_range("workers", settings.workers, 0, 1024)
+    if not 0 <= settings.minutes < math.inf:
+        raise ValueError(f"minutes must be at least 0, got {settings.minutes}")
+    check_choice(tuple(settings.scales), scale=settings.scale)
+    choose_device(settings.device)
 
 # %% ../nbs/13_experiments.ipynb #a8e6d336
 @dataclass(frozen=True)
@@ -694,7 +698,7 @@ def recorded_trials(settings: Experiment, rows: pd.DataFrame) -> dict[str, list]
                 found.setdefault(cell.method, {})[trial.id] = trial
     return {method: list(trials.values()) for method, trials in found.items()}
 
-
+# %% ../nbs/13_experiments.ipynb #c13c1002
 COSTS = "scale method trials operations bytes predicted actual".split()
 COSTS += ["measured_on", "trained_on"]
 
@@ -722,7 +726,7 @@ def compare_costs(
         )
     return pd.DataFrame(lines)
 
-
+# %% ../nbs/13_experiments.ipynb #c13c2002
 NOT_RUN = "not run"
 
 
@@ -763,7 +767,7 @@ def costs_path(name: str, folder: Path | None = None) -> Path:
     """Where the recorded costs of an experiment are."""
     return rows_path(name, folder).with_name("cost.csv")
 
-
+# %% ../nbs/13_experiments.ipynb #c13c1003
 def recorded_costs(settings: Experiment, folder: Path | None = None) -> pd.DataFrame:
     """The recorded costs at a scale, summed over methods; empty if there are none.
 

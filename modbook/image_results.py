@@ -72,20 +72,20 @@ class ImageScale:
 # %% ../nbs/17_image_results.ipynb #eb4f4f76
 IMAGE_SCALES = {
     "smoke": ImageScale(
-        (1, 2),
-        2,
-        2048,
-        1,
-        (0.0, 1.0),
-        1,
-        0,
-        2,
-        16,
-        (16, 8),
-        (32, 16),
-        3e-3,
-        500,
-        2048,
+        k=(1, 2),
+        k_table=2,
+        n=2048,
+        seeds=1,
+        noise=(0.0, 1.0),
+        noise_seeds=1,
+        side=0,
+        modules=2,
+        width=16,
+        hidden=(16, 8),
+        monolithic=(32, 16),
+        learning_rate=3e-3,
+        n_test=500,
+        n_rule=2048,
     ),
     "laptop": ImageScale(
         k=tuple(range(1, 9)),
@@ -103,23 +103,21 @@ IMAGE_SCALES = {
         n_test=10_000,
         n_rule=150_000,
     ),
-    "paper": ImageScale(
-        k=tuple(range(1, 9)),
-        k_table=6,
-        n=1_000_000,
-        seeds=5,
-        noise=(0.0, 0.3, 1.0, 3.0, 10.0, 30.0),
-        noise_seeds=4,
-        side=0,
-        modules=32,
-        width=512,
-        hidden=(256, 128, 64),
-        monolithic=(512, 512, 512, 256, 128),
-        learning_rate=1e-4,
-        n_test=10_000,
-        n_rule=1_000_000,
-    ),
 }
+
+# %% ../nbs/17_image_results.ipynb #eb4f4f78
+IMAGE_SCALES["paper"] = replace(
+    IMAGE_SCALES["laptop"],
+    n=1_000_000,
+    noise_seeds=4,
+    side=0,
+    modules=32,
+    width=512,
+    hidden=(256, 128, 64),
+    monolithic=(512, 512, 512, 256, 128),
+    learning_rate=1e-4,
+    n_rule=1_000_000,
+)
 
 # %% ../nbs/17_image_results.ipynb #5e177770
 IMAGE_METHODS = {

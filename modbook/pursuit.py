@@ -9,10 +9,10 @@ __all__ = ['TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'SHARE', 'NOISE'
            'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products', 'Bins',
            'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness', 'scan', 'Alone', 'equations',
            'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price', 'grow',
-           'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'run',
-           'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'true_model',
-           'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections',
-           'lessons', 'teach']
+           'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data', 'Search',
+           'run', 'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify',
+           'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -1160,6 +1160,16 @@ def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
             raise ValueError(f"{name} must be finite, and holds NaN or infinite values")
 
 # %% ../nbs/07_pursuit.ipynb #5ced03a7
+class Search(NamedTuple):
+    """What a search for modules is given."""
+
+    X: torch.Tensor  # (n, r) whitened inputs
+    y: torch.Tensor  # (n, d) standardised targets
+    some: np.ndarray | slice  # those that are scanned
+    rng: np.random.Generator
+    settings: Settings
+
+
 def run(
     X: torch.Tensor,
     y: torch.Tensor,
@@ -1170,7 +1180,7 @@ def run(
     """The rounds of the pursuit on whitened inputs and standardised targets."""
     small = subset(rng, len(X), settings.refined)
     Xr, yr = X[small], y[small]
-    some = subset(rng, len(Xr), settings.scanned)
+    given = Search(Xr, yr, subset(rng, len(Xr), settings.scanned), rng, settings)
     empty = X.new_zeros(0, X.shape[1])
     model = tune(build(settings.kind, axis, empty, Priors(), Xr, yr), 10)
     trace, total = [(0, model.L, 0)], 0
@@ -1178,7 +1188,7 @@ def run(
         trace = [(0, model.L, settings.scans(X.shape[1])[0])]
         searches = [rounds] + [search_finer] * settings.finer
         for search in searches + [exchange] * settings.exchanged:
-            model, more, tried = search(model, Xr, yr, some, rng, settings)
+            model, more, tried = search(model, given)
             trace, total = trace + more, total + tried
         model = finish(model, Xr, yr, settings)
     if len(Xr) < len(X):
@@ -1186,15 +1196,9 @@ def run(
     return model, trace, total
 
 # %% ../nbs/07_pursuit.ipynb #e42e519e
-def rounds(
-    model: Model,
-    X: torch.Tensor,
-    y: torch.Tensor,
-    some: np.ndarray | slice,
-    rng: np.random.Generator,
-    settings: Settings,
-) -> tuple[Model, list, int]:
+def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
     """Scan, climb, add, refine, until nothing is found or nothing is left."""
+    X, y, some, rng, settings = search
     starts, most = settings.scans(X.shape[1])
     now, central, trace, total = starts, False, [], 0
     while now <= most and len(model.U) < settings.modules:
@@ -1238,17 +1242,12 @@ def may_be_finer(model: Model, n: int, settings: Settings) -> bool:
     return hits >= 1
 
 
-def search_finer(
-    model: Model,
-    X: torch.Tensor,
-    y: torch.Tensor,
-    some: np.ndarray | slice,
-    rng: np.random.Generator,
-    settings: Settings,
-) -> tuple[Model, list, int]:
+def search_finer(model: Model, search: Search) -> tuple[Model, list, int]:
     """Rounds on finer grids, while much is left over; the same model if in vain."""
+    X, y, _, _, settings = search
     trace, total, n, grid = [], 0, min(len(X), settings.scanned), model
     most = replace(settings, starts=settings.scans(model.r)[1], stretched=False)
+    search = search._replace(settings=most)
     while (
         model.fit.variance > UNEXPLAINED
         and len(model.U) < settings.modules
@@ -1256,7 +1255,7 @@ def search_finer(
     ):
         axis = replace(model.axis, modes=2 * grid.axis.modes)
         grid = tune(build(model.kind, axis, model.U, model.priors, X, y), 10)
-        finer, more, tried = rounds(grid, X, y, some, rng, most)
+        finer, more, tried = rounds(grid, search)
         total += tried
         if finer.fit.variance < model.fit.variance / 2:
             model = grid = finer
@@ -1264,19 +1263,13 @@ def search_finer(
     return model, trace, total
 
 # %% ../nbs/07_pursuit.ipynb #e42e51a3
-def exchange(
-    model: Model,
-    X: torch.Tensor,
-    y: torch.Tensor,
-    some: np.ndarray | slice,
-    rng: np.random.Generator,
-    settings: Settings,
-) -> tuple[Model, list, int]:
+def exchange(model: Model, search: Search) -> tuple[Model, list, int]:
     """Seek one module too many and let the least go, as long as that pays."""
+    X, y, _, _, settings = search
     trace, total, k = [], 0, settings.modules
-    more = replace(settings, modules=k + 1)
+    more = search._replace(settings=replace(settings, modules=k + 1))
     while len(model.U) == k and model.fit.variance > settings.quiet:
-        larger, _, tried = rounds(model, X, y, some, rng, more)
+        larger, _, tried = rounds(model, more)
         total += tried
         fewer = larger if len(larger.U) <= k else without_least(larger, X, y)
         if fewer.L > model.L - price(model):

@@ -398,8 +398,8 @@ def side_by_side(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for claim, question in SWEEP_QUESTIONS.items():
         (here, said), (there, other) = answer(question, ours), answer(question, nearest)
-        lines.append((claim, here, said, there, other, said == other))
-    columns = ["claim", "here", "verdict here", "nearest", "verdict nearest", "agree"]
+        lines.append((claim, here, said, there, other, agreement(said, other)))
+    columns = ["claim", "here", "verdict here", "nearest", "verdict nearest", "the two"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -1050,7 +1050,7 @@ def figure4a_answers(table: pd.DataFrame, scale: str, method: str) -> pd.DataFra
     columns = ["method", "against", "won", "pairs", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=columns)
 
-
+# %% ../nbs/14_scaling.ipynb #107ceec1
 def figure4a_beside(
     ours: pd.DataFrame, nearest: pd.DataFrame, scale: str
 ) -> pd.DataFrame:
@@ -1070,7 +1070,7 @@ def figure4a_beside(
     columns = "method|fewer samples than|here|verdict here|nearest|verdict nearest"
     return pd.DataFrame(lines, columns=[*columns.split("|"), "the two"])
 
-
+# %% ../nbs/14_scaling.ipynb #107ceec3
 def judge_figure4a(
     table: pd.DataFrame, scale: str, method: str = "algorithm1"
 ) -> tuple[str, str]:
@@ -1121,7 +1121,7 @@ def sample_means(
     columns = [*keys, "samples", "low", "high", "tried", "searches", "censored"]
     return pd.DataFrame(lines, columns=columns)
 
-
+# %% ../nbs/14_scaling.ipynb #5ddbd3c1
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     """Medians and their intervals as text."""
     table = means.drop(columns=["low", "high", "tried"])
@@ -1136,7 +1136,7 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     ]
     return table.set_index([c for c in ("method", "architecture", "m") if c in table])
 
-
+# %% ../nbs/14_scaling.ipynb #5ddbd3c3
 def published_table() -> pd.DataFrame:
     """The paper's Figure 4a as a table of searches, one for each method and m."""
     lines = [

@@ -348,12 +348,8 @@ class Pool(Workers):
 
     def _start(self) -> None:
         theirs, self._ours = Pipe()
-        self._pool = ProcessPoolExecutor(
-            self.workers,
-            get_context("spawn"),
-            set_up_worker,
-            [theirs],
-        )
+        how = get_context("spawn"), set_up_worker, [theirs]
+        self._pool = ProcessPoolExecutor(self.workers, *how)
 
     def submit(self, fn: Callable, /, *arguments, **named) -> Future:
         """Have fn(*arguments, **named) called by a worker."""

@@ -628,7 +628,7 @@ exempt(
     describe difference draw_module embed exceeds family judge_claimed judge_closer met
     judge_question in_words
     kept_directions module_curve own_words plan_directions published_module small_trial
-    split_modules start_of trace_summary traces weakest without_modules""",
+    split_modules start_of that_fit trace_summary traces weakest without_modules""",
 )
 exempt("scaling", RECORD, "SearchScale SettingsScale Trends")
 exempt(
