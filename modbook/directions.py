@@ -742,14 +742,14 @@ def in_words(found: Comparison) -> str:
     return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
-def met(name: str) -> str:
+def met(name: str, rows: pd.DataFrame) -> str:
     """How many of the published values our intervals meet; empty where none are known.
 
     A claim's verdict is about an order of methods; levels are told beside it.
     """
     if name not in PUBLISHED:
         return ""
-    said = against_published(recorded(name), name)["the two"]
+    said = against_published(rows, name)["the two"]
     return f"; {(said == 'agrees').sum()} of {len(said)} published values met"
 
 
@@ -766,7 +766,7 @@ def judge_claimed(name: str) -> tuple[str, str]:
         ]
         texts.append(f"{words}: {', '.join(ratios)}")
         verdicts.append(weakest([said for _, said in found]))
-    return "loss ratios, " + "; ".join(texts) + met(name), by_rule(*verdicts)
+    return "loss ratios, " + "; ".join(texts) + met(name, rows), by_rule(*verdicts)
 
 # %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:
@@ -808,7 +808,9 @@ def judge_closer(figure: str, *words: str) -> tuple[str, str]:
     texts.append(
         f"from a random start {own[START].mean():.3f} to {own[END].mean():.3f}"
     )
-    return "similarity " + "; ".join(texts) + met(f"fig{figure}"), by_rule(*verdicts)
+    return "similarity " + "; ".join(texts) + met(f"fig{figure}", rows), by_rule(
+        *verdicts
+    )
 
 # %% ../nbs/15_directions.ipynb #0229a81c
 def split_modules(rows: pd.DataFrame) -> pd.DataFrame:
