@@ -4,7 +4,7 @@
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
            'DRAWS', 'NEAREST', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'FIRST_ASKED', 'CONTRADICTED',
-           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
+           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'KEYS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
            'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
            'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
            'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
@@ -15,11 +15,11 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
            'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'figure4a_beside',
            'judge_figure4a', 'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table',
-           'beside_the_papers', 'by_desired_loss', 'means_by_desired_loss', 'judgements', 'figure8_answers',
-           'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations', 'rule_settings', 'network_settings',
-           'said', 'searched_trial', 'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table',
-           'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2',
-           'claim_figure8', 'claim_e3']
+           'beside_the_papers', 'by_desired_loss', 'means_by_desired_loss', 'judgements', 'over_desired_losses',
+           'figure8_answers', 'figure8_by_loss', 'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations',
+           'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch', 'settings_table',
+           'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a',
+           'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
@@ -1122,6 +1122,9 @@ def sample_means(
     return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3c1
+KEYS = ("epsilon", "method", "architecture", "m")  # in the order they are shown
+
+
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     """Medians and their intervals as text."""
     table = means.drop(columns=["low", "high", "tried"])
@@ -1134,7 +1137,7 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     table["samples"] = [
         f"{number(a, t)} ({number(b, t)} to {number(c, t)})" for a, b, c, t in ends
     ]
-    return table.set_index([c for c in ("method", "architecture", "m") if c in table])
+    return table.set_index([c for c in KEYS if c in table])
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3c3
 def published_table() -> pd.DataFrame:
@@ -1194,12 +1197,40 @@ def judgements(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     columns = ["desired loss", "searches", "method", "needs", "verdict"]
     return pd.DataFrame(lines, columns=columns)
 
+# %% ../nbs/14_scaling.ipynb #04bdcf58
+def over_desired_losses(table: pd.DataFrame) -> pd.DataFrame:
+    """Samples on each task averaged over the losses that every method answered there.
+
+    The table is of `by_desired_loss`; the average is infinite if one loss is censored.
+    """
+    task = SEARCHED[1:]
+    answered = table.groupby([*task, "epsilon"]).method.transform("nunique")
+    table = table[answered == table.method.nunique()]
+    table = table.assign(log_n=np.exp(table.log_n))
+    mean = dict.fromkeys(("samples", "log_n", "variance"), "mean")
+    how = dict(mean, censored="any", epsilon="nunique")
+    means = table.groupby(SEARCHED, sort=False, as_index=False).agg(how)
+    means = means.rename(columns=dict(epsilon="losses"))
+    return means.assign(log_n=np.log(means.log_n))
+
 # %% ../nbs/14_scaling.ipynb #10f9b34b
 def figure8_answers(table: pd.DataFrame, scale: str) -> dict[str, tuple[Share, str]]:
     """The rate 0.01 against each other rate, by the other."""
     others = [r for r in dict.fromkeys(table.method) if r != "rate 0.01"]
     found = {r: fewer(table, "rate 0.01", r) for r in others}
     return {r: (s, needs_fewer(s, scale)) for r, s in found.items()}
+
+
+def figure8_by_loss(table: pd.DataFrame, scale: str) -> pd.DataFrame:
+    """The rate 0.01 against each other, at every desired loss and on average."""
+    losses = [(f"{e:g}", some) for e, some in table.groupby("epsilon")]
+    lines = [
+        (loss, other.removeprefix("rate "), *found, said)
+        for loss, some in [*losses, ("averaged", over_desired_losses(table))]
+        for other, (found, said) in figure8_answers(some, scale).items()
+    ]
+    columns = ["won by 0.01", "pairs", "low", "high", "verdict"]
+    return pd.DataFrame(lines, columns=["desired loss", "against", *columns])
 
 
 def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
@@ -1471,7 +1502,7 @@ def claim_algorithm2() -> tuple[str, str]:
 def claim_figure8() -> tuple[str, str]:
     """Figure 8 from its recorded rows."""
     settings, rows = best_rows(Figure8)
-    table = worth_learning(search_table(settings, rows), settings.epsilon)
+    table = over_desired_losses(by_desired_loss(settings, rows))
     return judge_figure8(table, settings.scale)
 
 
