@@ -8,24 +8,25 @@ __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHE
            'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
            'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
            'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
-           'judge_calibration', 'in_batches', 'Nearest', 'side_by_side', 'agreement', 'interval', 'contrast', 'bend',
-           'same', 'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'predicted', 'trend', 'panels',
-           'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit', 'SearchScale', 'SearchExperiment',
-           'label_searches', 'replay', 'finished', 'search_table', 'shorter', 'Figure4a', 'NearestFigure4a',
-           'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws', 'worth_learning',
-           'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers', 'figure4a_beside',
-           'judge_figure4a', 'judge_growth', 'median_interval', 'sample_means', 'readable_means', 'published_table',
-           'beside_the_papers', 'by_desired_loss', 'means_by_desired_loss', 'judgements', 'over_desired_losses',
-           'figure8_answers', 'figure8_by_loss', 'figure8_means', 'judge_figure8', 'SettingsScale', 'combinations',
-           'rule_settings', 'network_settings', 'said', 'searched_trial', 'HyperparameterSearch', 'settings_table',
-           'judge_settings', 'effects_table', 'best_rows', 'claim_figure2', 'claim_fit', 'claim_figure4a',
-           'claim_growth', 'claim_algorithm2', 'claim_figure8', 'claim_e3']
+           'judge_calibration', 'in_batches', 'NearestFigure2', 'Nearest', 'side_by_side', 'agreement', 'interval',
+           'contrast', 'bend', 'same', 'joint', 'figure2_answers', 'figure2_table', 'judge_figure2', 'figure2_beside',
+           'predicted', 'trend', 'panels', 'figure2_curves', 'fit_training', 'fit_table', 'fit_quality', 'judge_fit',
+           'SearchScale', 'SearchExperiment', 'label_searches', 'replay', 'finished', 'search_table', 'shorter',
+           'Figure4a', 'NearestFigure4a', 'search_checks', 'judge_search', 'Figure8', 'Growth', 'growth', 'growth_laws',
+           'worth_learning', 'exponential', 'Share', 'share', 'fewer', 'needs_fewer', 'figure4a_answers',
+           'figure4a_beside', 'judge_figure4a', 'judge_growth', 'slower', 'median_interval', 'sample_means',
+           'readable_means', 'published_table', 'beside_the_papers', 'by_desired_loss', 'means_by_desired_loss',
+           'judgements', 'over_desired_losses', 'figure8_answers', 'figure8_by_loss', 'figure8_means', 'judge_figure8',
+           'SettingsScale', 'combinations', 'rule_settings', 'network_settings', 'said', 'searched_trial',
+           'HyperparameterSearch', 'settings_table', 'judge_settings', 'effects_table', 'steps_averaged', 'best_rows',
+           'claim_figure2', 'claim_fit', 'claim_figure4a', 'claim_growth', 'claim_algorithm2', 'claim_figure8',
+           'claim_e3']
 
 # %% ../nbs/14_scaling.ipynb #d2459e59
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -50,6 +51,7 @@ from modbook.experiments import (
     answer,
     by_rule,
     check_range,
+    compare,
     method_trial,
     recorded,
     verdict,
@@ -376,6 +378,19 @@ def in_batches(cells: Iterable[Cell], batch: int) -> list[Cell]:
 
 
 @dataclass(frozen=True)
+class NearestFigure2(Figure2):
+    """Settings of Figure 2 at the choice that the calibration finds nearest."""
+
+    name: ClassVar[str] = "nearest_fig2"
+
+    tau: int = NEAREST["tau"]
+
+    def grid(self) -> list[Cell]:
+        """All trials at the scale, in batches."""
+        return in_batches(super().grid(), NEAREST["batch"])
+
+
+@dataclass(frozen=True)
 class Nearest(Sweep):
     """Settings of the sweep at the choice that the calibration finds nearest."""
 
@@ -521,6 +536,18 @@ def judge_figure2(rows: pd.DataFrame) -> tuple[str, str]:
     asked = list(answers.values())[:-1]
     text = "; ".join(f"{name}: {c.ratio:.2f}" for name, (c, _) in answers.items())
     return f"ratios of losses: {text}", joint(said for _, said in asked)
+
+# %% ../nbs/14_scaling.ipynb #e530c02f
+def figure2_beside(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
+    """The questions of Figure 2, with their answers from two tables of its rows."""
+    lines = []
+    both = [figure2_answers(rows) for rows in (ours, nearest)]
+    for name, (here, said) in both[0].items():
+        there, other = both[1][name]
+        words = [f"{c.ratio:.2f} ({c.low:.2f} to {c.high:.2f})" for c in (here, there)]
+        lines.append((name, words[0], said, words[1], other, agreement(said, other)))
+    columns = "question|here|verdict here|nearest|verdict nearest|the two"
+    return pd.DataFrame(lines, columns=columns.split("|"))
 
 # %% ../nbs/14_scaling.ipynb #9685add7
 def predicted(rows: pd.DataFrame, constants: Mapping[str, float]) -> pd.DataFrame:
@@ -1098,6 +1125,19 @@ def judge_growth(table: pd.DataFrame, scale: str, method: str) -> tuple[str, str
     )
     return text, exponential(law, scale)
 
+# %% ../nbs/14_scaling.ipynb #9e0a0002
+def slower(laws: pd.DataFrame, scale: str) -> pd.DataFrame:
+    """Whose samples grow more slowly than those of networks that are not told."""
+    pairs = product([x for x in laws.index if x not in RIVALS], RIVALS)
+    lines = []
+    for method, other in pairs:
+        ours, theirs = laws.loc[method], laws.loc[other]
+        ends = ours.low - theirs.high, ours.high - theirs.low
+        gap = Comparison(ours.rate - theirs.rate, *ends, int(ours.searches))
+        lines.append((NAMES[method], NAMES[other], *gap[:3], verdict(gap, scale, 0.0)))
+    columns = ["grows more slowly", "than", "difference", "low", "high", "verdict"]
+    return pd.DataFrame(lines, columns=columns)
+
 # %% ../nbs/14_scaling.ipynb #5ddbd3bf
 def median_interval(values: np.ndarray | pd.Series) -> tuple[float, float]:
     """The 95 % bootstrap interval of a median; infinite values may be its ends."""
@@ -1442,6 +1482,24 @@ def _effects(rows: pd.DataFrame, name: str, names: list[str]) -> pd.DataFrame:
     wide = rows.pivot_table("log", ["m", "seed", *others], name)
     return wide.sub(wide[paper], axis=0).groupby(["m", "seed"]).mean()
 
+# %% ../nbs/14_scaling.ipynb #f10a0002
+def steps_averaged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Losses with more modules over those with fewer, averaged over rates and sigma.
+
+    Rows are of the search of E.3; trials that diverged are left out.
+    """
+    net = rows[rows.method.str.startswith("net: ") & np.isfinite(rows.test_loss)]
+    told = net.method.str.extract(r"modules (\S+), (.*)")
+    each = told[1].astype("category").cat.codes  # rate and sigma, all else one task
+    table = net.assign(method=told[0], n=each)
+    values = NETWORK_VALUES["modules"]
+    lines = [
+        (f"{more} over {fewer}", *compare(table, more, fewer))
+        for fewer, more in pairwise(values)
+        if {fewer, more} <= set(table.method)
+    ]
+    return pd.DataFrame(lines, columns=["modules", *Comparison._fields])
+
 # %% ../nbs/14_scaling.ipynb #58e616c4
 CALIBRATED = ", tau calibrated"
 
@@ -1523,7 +1581,7 @@ def claim_e3() -> tuple[str, str]:
 SCALING = {
     e.name: e
     for e in (
-        *(Calibration, Nearest, NearestFigure4a),
+        *(Calibration, Nearest, NearestFigure2, NearestFigure4a),
         *(Figure2, Figure4a, HyperparameterSearch, Figure8),
     )
 }
