@@ -377,7 +377,7 @@ def in_batches(cells: Iterable[Cell], batch: int) -> list[Cell]:
         for cell in cells
     ]
 
-
+# %% ../nbs/14_scaling.ipynb #8d73b2f3
 @dataclass(frozen=True)
 class NearestFigure2(Figure2):
     """Settings of Figure 2 at the choice that the calibration finds nearest."""
@@ -1274,7 +1274,7 @@ def figure8_by_loss(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     columns = ["won by 0.01", "pairs", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=["desired loss", "against", *columns])
 
-
+# %% ../nbs/14_scaling.ipynb #10f9b34c
 def figure8_means(table: pd.DataFrame) -> pd.DataFrame:
     """Median samples with intervals by rate, and by width and layers at 0.01."""
     table = table.assign(rate=table.method.str.removeprefix("rate ").astype(float))
