@@ -15,7 +15,12 @@ import pandas as pd
 
 # %% ../nbs/19_claims.ipynb #a0dfb02c
 from .beyond import claim_complexity, claim_large, claim_peers, claim_targets
-from .directions import judge_claimed, judge_closer, judge_question
+from modbook.directions import (
+    judge_claimed,
+    judge_closer,
+    judge_figure10,
+    judge_question,
+)
 from modbook.experiments import (
     NOT_YET,
     SWEEP_QUESTIONS,
@@ -246,7 +251,7 @@ CLAIMS += [
         "Figure 10",
         "more modules, lower loss",
         FIGURE10,
-        lambda: judge_claimed("fig10"),
+        judge_figure10,
     ),
     Claim(
         "Figure 11",
@@ -336,7 +341,7 @@ CLAIMS += [
         "'more modules help'",
         "Figure 10",
         FIGURE10,
-        lambda: judge_claimed("fig10"),
+        judge_figure10,
     ),
 ]
 

@@ -7,8 +7,9 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'Fig11', 'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial',
            'Table2', 'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked',
            'best_scale', 'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer',
-           'closer', 'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_question',
-           'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module', 'published_module']
+           'closer', 'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_figure10',
+           'judge_question', 'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
+           'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -37,7 +38,7 @@ from modbook.experiments import (
     verdict,
 )
 from .models import matching_width, modular_size
-from .scaling import NEAREST, agreement
+from .scaling import NEAREST, agreement, steps_averaged
 from .tasks import SineTask, sample_sine_tasks, stream
 from .theory import check_choice, check_counts
 from modbook.trials import (
@@ -773,6 +774,14 @@ def judge_claimed(name: str) -> tuple[str, str]:
         texts.append(f"{words}: {', '.join(ratios)}")
         verdicts.append(weakest([said for _, said in found]))
     return "loss ratios, " + "; ".join(texts) + met(name, rows), by_rule(*verdicts)
+
+# %% ../nbs/15_directions.ipynb #f10b0002
+def judge_figure10() -> tuple[str, str]:
+    """Figure 10 at the best rate and sigma, and its last step averaged over both."""
+    text, said = judge_claimed("fig10")
+    step, *last = steps_averaged(recorded("e3", scale="paper")).iloc[-1]
+    text += f"; averaged, {step} {in_words(Comparison(*last))}, n = 1000"
+    return text, f"{said} at one rate and sigma"
 
 # %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:
