@@ -7,7 +7,7 @@ __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_
            'Fig11', 'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial',
            'Table2', 'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked',
            'best_scale', 'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer',
-           'closer', 'agrees', 'against_published', 'weakest', 'in_words', 'met', 'judge_claimed', 'judge_figure10',
+           'closer', 'agrees', 'against_published', 'weakest', 'met', 'judge_claimed', 'judge_figure10',
            'judge_question', 'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
            'published_module']
 
@@ -28,11 +28,13 @@ from modbook.experiments import (
     JOINTLY,
     NAMES,
     NOT_YET,
+    RIDGE_AND_ADAM,
     Cell,
     Comparison,
     Experiment,
     by_rule,
     compare,
+    in_words,
     recorded,
     start_by_pursuit,
     verdict,
@@ -64,7 +66,7 @@ class Size:
     n_test: int = 10_000
 
 # %% ../nbs/15_directions.ipynb #7a6bc7be
-RULES = dict(zip(FORMS, ({}, dict(optimiser="adam", jitter=0.1)), strict=True))
+RULES = dict(zip(FORMS, ({}, RIDGE_AND_ADAM), strict=True))
 
 
 def start_of(method: str, **rule) -> dict:
@@ -603,7 +605,8 @@ def beside_nearest(name: str) -> pd.DataFrame:
     ]
     lines = []
     for here, there in zip(*(t.itertuples() for t in both), strict=True):
-        ratios = (f"{x.ratio:.2f} ({x.low:.2f} to {x.high:.2f})" for x in (here, there))
+        found = ([getattr(x, f) for f in Comparison._fields] for x in (here, there))
+        ratios = (in_words(Comparison(*each)) for each in found)
         line = (here.claim, here.method, here.against, next(ratios), here.verdict)
         said = agreement(here.verdict, there.verdict)
         lines.append((*line, next(ratios), there.verdict, said))
@@ -744,11 +747,6 @@ def weakest(verdicts: list[str]) -> str:
     return open_ones[0] if open_ones else verdicts[0]
 
 # %% ../nbs/15_directions.ipynb #dcfe438c
-def in_words(found: Comparison) -> str:
-    """A ratio with its interval."""
-    return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
-
-
 def met(name: str, rows: pd.DataFrame) -> str:
     """How many of the published values our intervals meet; empty where none are known.
 

@@ -4,7 +4,7 @@
 __all__ = ['PUBLISHED_K', 'PUBLISHED_M', 'PUBLISHED_P', 'PUBLISHED_N', 'PUBLISHED_FIT', 'PUBLISHED_4A', 'UPTO9', 'SMALL',
            'FIGURE2_SCALES', 'CALIBRATION_SEED', 'LAPTOP_FITTED', 'PAPER_FITTED', 'CALIBRATION_SCALES', 'READABLE',
            'DRAWS', 'NEAREST', 'SAME', 'PEAK', 'WIDE', 'SEARCHED', 'FIGURE4A_SCALES', 'FIRST_ASKED', 'CONTRADICTED',
-           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'KEYS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
+           'RATES', 'FIGURE8_SCALES', 'NO_GROWTH', 'GAIN', 'RIVALS', 'DESIRED', 'RULE_CHOICE', 'NETWORK_CHOICE',
            'RULE_VALUES', 'NETWORK_VALUES', 'E3_SCALES', 'CALIBRATED', 'SCALING', 'Block', 'points', 'named', 'Trends',
            'Figure2', 'plain', 'Calibration', 'choice', 'published_point', 'ratios_to_paper', 'log_distances',
            'resampled_ratios', 'resampled_distances', 'calibrate', 'calibration_points', 'clearly_better',
@@ -42,6 +42,7 @@ from modbook.experiments import (
     NINE,
     NOT_YET,
     PAPER_N,
+    RIDGE_AND_ADAM,
     SCALES,
     SWEEP_QUESTIONS,
     Cell,
@@ -53,6 +54,7 @@ from modbook.experiments import (
     by_rule,
     check_range,
     compare,
+    in_words,
     method_trial,
     recorded,
     verdict,
@@ -545,8 +547,8 @@ def figure2_beside(ours: pd.DataFrame, nearest: pd.DataFrame) -> pd.DataFrame:
     both = [figure2_answers(rows) for rows in (ours, nearest)]
     for name, (here, said) in both[0].items():
         there, other = both[1][name]
-        words = [f"{c.ratio:.2f} ({c.low:.2f} to {c.high:.2f})" for c in (here, there)]
-        lines.append((name, words[0], said, words[1], other, agreement(said, other)))
+        line = (name, in_words(here), said, in_words(there), other)
+        lines.append((*line, agreement(said, other)))
     columns = "question|here|verdict here|nearest|verdict nearest|the two"
     return pd.DataFrame(lines, columns=columns.split("|"))
 
@@ -1163,9 +1165,6 @@ def sample_means(
     return pd.DataFrame(lines, columns=columns)
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3c1
-KEYS = ("epsilon", "method", "architecture", "m")  # in the order they are shown
-
-
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     """Medians and their intervals as text."""
     table = means.drop(columns=["low", "high", "tried"])
@@ -1178,7 +1177,8 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     table["samples"] = [
         f"{number(a, t)} ({number(b, t)} to {number(c, t)})" for a, b, c, t in ends
     ]
-    return table.set_index([c for c in KEYS if c in table])
+    keys = ("epsilon", "method", "architecture", "m")
+    return table.set_index([key for key in keys if key in table])
 
 # %% ../nbs/14_scaling.ipynb #5ddbd3c3
 def published_table() -> pd.DataFrame:
@@ -1408,7 +1408,7 @@ class HyperparameterSearch(Experiment):
     def trial(self, m: int, seed: int, rule: Mapping, network: Mapping) -> Trial:
         """One trial, with the paper's choice for all that is not given."""
         scale = self.scales[self.scale]
-        adam = dict(optimiser="adam", jitter=0.1) if "adam" in self.rule else {}
+        adam = RIDGE_AND_ADAM if "adam" in self.rule else {}
         rule, network = RULE_CHOICE | dict(rule) | adam, NETWORK_CHOICE | dict(network)
         return searched_trial(scale, m, seed, self.tau, rule, network)
 
@@ -1536,17 +1536,15 @@ def claim_figure4a() -> tuple[str, str]:
     What is said of the other losses stands in the text.
     """
     settings, rows = best_rows(Figure4a)
-    said, texts = {}, []
-    for epsilon, table in by_desired_loss(settings, rows).groupby("epsilon"):
-        found = [judge_figure4a(table, settings.scale, form) for form in FORMS]
-        said[epsilon] = by_rule(*(verdict for _, verdict in found))
-        if epsilon == settings.epsilon:
-            texts += [
-                f"{w}: {t}" for w, (t, _) in zip(FORMS.values(), found, strict=True)
-            ]
-    verdict = said.pop(settings.epsilon)
+    found = {
+        epsilon: [judge_figure4a(table, settings.scale, form) for form in FORMS]
+        for epsilon, table in by_desired_loss(settings, rows).groupby("epsilon")
+    }
+    said = {e: by_rule(*(word for _, word in each)) for e, each in found.items()}
+    own, own_said = found[settings.epsilon], said.pop(settings.epsilon)
+    texts = [f"{form}: {t}" for form, (t, _) in zip(FORMS.values(), own, strict=True)]
     texts += [f"at a loss of {e:g}: {words}" for e, words in said.items()]
-    return "; ".join(texts), verdict
+    return "; ".join(texts), own_said
 
 
 def claim_growth(method: str = "monolithic") -> tuple[str, str]:

@@ -626,7 +626,7 @@ exempt(
     against_published agrees angles answers ask beside_nearest best_scale choice_table
     closer
     describe difference draw_module embed exceeds family judge_claimed judge_closer met
-    judge_question in_words
+    judge_question
     kept_directions module_curve own_words plan_directions published_module small_trial
     split_modules start_of that_fit trace_summary traces weakest without_modules""",
 )
@@ -789,7 +789,7 @@ exempt(
     "experiments",
     TABLES,
     """
-    asked_cells compare_costs costs_path read_table record_costs recorded_costs
+    asked_cells compare_costs costs_path in_words read_table record_costs recorded_costs
     recorded_trials run_minutes
     write_table""",
 )
