@@ -776,7 +776,9 @@ def judge_claimed(name: str) -> tuple[str, str]:
 # %% ../nbs/15_directions.ipynb #f10b0002
 def judge_figure10() -> tuple[str, str]:
     """Figure 10 at the best rate and sigma, and its last step averaged over both."""
-    text, said = judge_claimed("fig10")
+    text, said = found = judge_claimed("fig10")
+    if found == NOT_YET:
+        return found
     step, *last = steps_averaged(recorded("e3", scale="paper")).iloc[-1]
     text += f"; averaged, {step} {in_words(Comparison(*last))}, n = 1000"
     return text, f"{said} at one rate and sigma"
