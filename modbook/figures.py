@@ -8,7 +8,7 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'loss_against_modules', 'embeddings', 'losses_beside_published', 'ratios', 'choices_drawn', 'draw_images',
            'draw_published', 'accuracy_against_k', 'accuracy_against_noise', 'accuracy_panels', 'as_picture',
            'example_input', 'column_pictures', 'projection_columns', 'parameters_of', 'command', 'provenance', 'costs',
-           'not_run']
+           'not_run', 'styled']
 
 # %% ../nbs/18_figures.ipynb #17258342
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from modbook.experiments import (
     NAMES,
@@ -289,7 +290,10 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         figure, panels = plt.subplots(1, 3, figsize=(9, 3.9), sharey=True)
         for axes, setting in zip(panels, ("rate", "width", "layers"), strict=True):
-            lines = means[means.setting == setting].groupby("line", sort=False)
+            chosen = means[means.setting == setting]
+            lines = chosen.groupby("line", sort=False)
+            values = sorted(chosen.x.unique())
+            apart = (values[-1] / values[0]) ** 0.04 if values else 1.0
             for place, (look, (line, rows)) in enumerate(
                 zip(looks, lines, strict=False)
             ):
@@ -297,15 +301,17 @@ def samples_by_setting(means: pd.DataFrame) -> Figure:
                     rows[c].clip(upper=rows.tried) for c in ("samples", "low", "high")
                 )
                 reach = [at - low, high - at]
-                x = rows.x * 1.05**place  # side by side
+                x = rows.x * apart**place  # side by side
                 axes.errorbar(x, at, reach, label=line, capsize=2, **look)
                 lost = rows[rows.samples > rows.tried]
-                axes.plot(lost.x, 1.25 * lost.tried, "k^", markersize=7)
+                over = lost.x * apart**place, 1.25 * lost.tried
+                axes.plot(*over, "^", color=look["color"], markersize=6)
             axes.set(xscale="log", yscale="log", xlabel=setting)
-            values = sorted(means[means.setting == setting].x.unique())
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.tick_params("x", which="minor", bottom=False, labelbottom=False)
-            axes.legend(fontsize=8)
+            axes.legend(
+                fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3
+            )
         panels[0].set_xlabel("learning rate")
         panels[0].set_ylabel("samples needed (median)")
         panels[0].yaxis.set_major_formatter("{x:g}")
@@ -828,3 +834,18 @@ def not_run(settings: Experiment) -> str:
             columns={"predicted, core hours": "predicted"}
         ).itertuples()
     )
+
+# %% ../nbs/18_figures.ipynb #0f16a00b
+def styled(table: pd.DataFrame, precision: int = 2) -> Styler:
+    """A table without its index, columns of words at the left; nothing for NaN."""
+    check_table([], table=table)
+    check_counts(precision=precision)
+    table = table.rename(columns=lambda name: str(name).replace("_", " "))
+    worded = [
+        f".col{place}"
+        for place, (_, column) in enumerate(table.items())
+        if column.dropna().map(lambda one: str(one)[:1].isalpha()).any()
+    ]
+    left = dict(selector=", ".join(worded), props="text-align: left")
+    shown = table.style.hide(axis="index").format(precision=precision, na_rep="")
+    return shown.set_table_styles([left] if worded else [])
