@@ -431,7 +431,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "figures.directions_against_n": dict(summary=TABLE, modules_per_k=COUNT),
     "figures.speed": dict(table=TABLE),
     "figures.costs": dict(settings=SETTINGS),
-    "figures.styled": dict(table=TABLE, precision=COUNT),
+    "figures.styled": dict(table=a(lambda: pd.DataFrame({"a": [1]})), precision=COUNT),
     "figures.parameters_of": dict(settings=SETTINGS, rows=TABLE),
     # images and image_trials
     "images.choose_source": dict(source=choice("digits", "auto", "cifar10")),
