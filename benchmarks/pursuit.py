@@ -53,8 +53,9 @@ class PeerTrial(PursuitTrial):
         return fit(X.numpy(), y[:, 0].numpy(), self.seed, task.u[0])
 
     def judge(self, found, task, X, y) -> dict:
-        guess = torch.as_tensor(np.ravel(found(X.numpy())))[:, None]
-        return dict(nmse=relative_error(guess, y))
+        guess, _ = found  # and its directions, if it has any
+        values = torch.as_tensor(np.ravel(guess(X.numpy())))[:, None]
+        return dict(nmse=relative_error(values, y))
 
 
 class Rows:
