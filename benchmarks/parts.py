@@ -116,6 +116,15 @@ def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
         adam.step()
 
 
+def lines(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
+    ours, usual = step_by_hand(R, n, width, layers), training.pitch
+    training.pitch = lambda length, like: length
+    other = step_by_hand(R, n, width, layers)
+    training.pitch = usual
+    name = f"rows that begin cache lines, n = {n}, width {width}"
+    return name, "rows without gaps", ours, other
+
+
 def modular(n: int, K: int = 40, iterations: int = 5) -> Pair:
     X, y, rngs = torch.randn(1, n, 8), torch.randn(1, n, 1), generators(1)
     net = PlainModular(8, K, 8, 3)
@@ -354,6 +363,7 @@ def pairs() -> list[Pair]:
         library(256, 100, 8, 3),
         layout(),
         bias(),
+        lines(),
         by_hand(),
         by_hand(64, 100, 8, 3),
         *([compiled(), compiled(64, 100, 8, 3)] if compiler else []),

@@ -545,7 +545,7 @@ exempt(
     INSIDE,
     """
     Buffers Chunk Folded Gradient Packed Products Samples captured
-    check_model planned check_steps fold fold_count fold_slices minibatch predict
+    check_model pitch planned check_steps fold fold_count fold_slices minibatch predict
     projection_slopes relu_backward views""",
 )
 exempt("trials", RECORD, "Data")
