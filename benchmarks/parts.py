@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -117,10 +118,9 @@ def train_plainly(net: nn.Module, X, y, iterations: int) -> None:
 
 
 def lines(R: int = 4, n: int = 1000, width: int = 32, layers: int = 5) -> Pair:
-    ours, usual = step_by_hand(R, n, width, layers), training.pitch
-    training.pitch = lambda length, like: length
-    other = step_by_hand(R, n, width, layers)
-    training.pitch = usual
+    ours = step_by_hand(R, n, width, layers)
+    with mock.patch.object(training, "pitch", lambda length, like: length):
+        other = step_by_hand(R, n, width, layers)
     name = f"rows that begin cache lines, n = {n}, width {width}"
     return name, "rows without gaps", ours, other
 
@@ -140,11 +140,11 @@ def modular(n: int, K: int = 40, iterations: int = 5) -> Pair:
 @contextmanager
 def products_by_torch():
     """Steps that are set up meanwhile leave the products to torch."""
-    usual, products.openblas = products.openblas, lambda: None
-    try:
+    with (
+        mock.patch.object(products, "openblas", return_value=None),
+        mock.patch.object(training, "openblas", return_value=None),
+    ):
         yield
-    finally:
-        products.openblas = usual
 
 
 def step_by_hand(R: int, n: int, width: int, layers: int) -> Way:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .models import Modular, Monolithic, check_sets, minibatch_rows
-from .products import Product, one_thread
+from .products import Product, one_thread, openblas
 from .theory import check_above, check_counts, check_generators
 
 # %% ../nbs/08_training.ipynb #83a5ab45
@@ -77,8 +77,10 @@ LINE = 64  # bytes of a cache line
 
 def pitch(length: int, like: torch.Tensor) -> int:
     """Numbers from one row of a buffer to the next, for rows of `length`."""
+    if like.is_cuda or openblas() is None:
+        return length
     line = LINE // like.element_size()
-    return length if like.is_cuda else line * (math.ceil(length / line) | 1)
+    return line * (math.ceil(length / line) | 1)
 
 # %% ../nbs/08_training.ipynb #761f6382
 class Buffers:
