@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
 
 from modbook import estimator, kernel_init, pursuit, training, trials
 from modbook.estimator import ModularRegressor
@@ -53,3 +54,17 @@ def test_one_thread_of_each(place, two_threads, monkeypatch):
     assert seen
     assert all(found == (1, {1}) for found in seen)
     assert threads() == (2, {2})
+
+
+def directions(seed: int) -> np.ndarray:
+    """What the pursuit finds in one of some data sets."""
+    own = np.random.default_rng(seed)
+    X = torch.as_tensor(own.standard_normal((200, 3)))
+    return pursue(X, (2 * X[:, :1]).sin(), own, Settings(most_starts=200)).directions
+
+
+def test_many_fits_in_processes_are_the_fits_one_by_one():
+    alone = [directions(seed) for seed in range(4)]
+    together = Parallel(2)(delayed(directions)(seed) for seed in range(4))
+    assert all(map(np.array_equal, together, alone))
+    assert not np.array_equal(alone[0], alone[1])
