@@ -140,7 +140,9 @@ def resumed(count: int) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--scale", default="laptop")
     parser.add_argument("--out", type=Path, help="in place of results/speed/engine.csv")

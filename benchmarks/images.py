@@ -250,7 +250,9 @@ def record_memory(k: int = 6, n: int = 1_000_000, batch: int = 128) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--paper", action="store_true", help="the paper's sizes")
     parser.add_argument("--steps", type=int, default=0, help="of a measurement")
     parser.add_argument("--methods", default=",".join(METHODS))

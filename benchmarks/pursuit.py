@@ -103,7 +103,9 @@ def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=KINDS)
     parser.add_argument("numbers", type=int, nargs="*", help="M and TASKS")
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas")

@@ -65,7 +65,9 @@ def table_seconds(run: bool) -> tuple[float, int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--table", action="store_true", help="make the table again")
     options = parser.parse_args()
     seconds = import_seconds()

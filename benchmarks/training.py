@@ -448,7 +448,9 @@ def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jax", metavar="PYTHON", help="an environment with JAX")
     parser.add_argument("--gpu", action="store_true", help="on a GPU")
     parser.add_argument("--few", action="store_true", help="few networks on a GPU")

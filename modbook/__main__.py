@@ -153,7 +153,7 @@ def _add_run(commands) -> None:
     )
     run.add_argument("experiment", choices=EXPERIMENTS)
     _add_experiment(run)
-    run.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
+    run.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one for a GPU")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     run.add_argument(
         "--executor",
@@ -415,10 +415,13 @@ def state_line(settings: Experiment, store: Reader) -> dict:
 def as_settings(name: str, values: dict, path: Path) -> Experiment | None:
     """What a store was asked for; None, with a line that says so, if unknown."""
     try:
-        return EXPERIMENTS[name](**values, store=str(path))
+        settings = EXPERIMENTS[name](**values, store=str(path))
+        return settings if settings.cells else None
     except (KeyError, TypeError, ValueError):
         print(f"{name} {values}: not an experiment of this modbook")
-        return None
+    except FileNotFoundError as error:
+        print(f"{name} {values}: its data are not here ({error})")
+    return None
 
 # %% ../nbs/21_cli.ipynb #626111d3
 def merge_command(arguments: argparse.Namespace) -> int:

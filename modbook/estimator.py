@@ -2,13 +2,13 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'NOTHING', 'FEW',
-           'AXES_IN', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth', 'Trees',
-           'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over', 'fit_modules', 'apart', 'bell',
-           'bends', 'spline', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start', 'fit_form',
-           'for_folds', 'cross_validate', 'shares_of', 'cost', 'choose_form', 'ModuleFunction', 'most_modules',
-           'ModularRegressor', 'settings_of', 'describe', 'check_size', 'warn_about', 'draw_curve', 'draw_weights',
-           'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
-           'load']
+           'STILL', 'AXES_IN', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth',
+           'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over', 'fit_modules', 'apart',
+           'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start',
+           'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'cost', 'choose_form', 'ModuleFunction',
+           'most_modules', 'ModularRegressor', 'settings_of', 'describe', 'check_size', 'twins', 'warn_about',
+           'draw_curve', 'draw_weights', 'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack',
+           'unpack', 'save', 'plain', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -245,7 +245,8 @@ def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
     """
     if passes(modules, len(X)):
         return float(np.ptp(y, axis=0).any())
-    X, y = (modules._tensor(part[:PLACES]) for part in (X, y))
+    step = math.ceil(len(X) / PLACES)  # data may be sorted
+    X, y = (modules._tensor(part[::step]) for part in (X, y))
     errors, variance = leave_one_out(modules.found, X, y), y.var(0, correction=0)
     shares = errors / variance.clamp(min=1e-300).cpu().numpy()
     return float(shares[variance.cpu().numpy() > 0].max(initial=0))
@@ -526,8 +527,7 @@ class ModuleFunction:
 def most_modules(n_modules: object, n: int, m: int) -> int:
     """Modules to seek at most; warns if more are asked for than n can carry."""
     carried = max(1, n // (m + 2))
-    if isinstance(n_modules, str):
-        check_choice(("auto",), n_modules=n_modules)
+    if isinstance(n_modules, str) and n_modules == "auto":
         return min(32, max(8, 3 * m), max(1, carried // 4))
     if isinstance(n_modules, bool) or not isinstance(n_modules, int | np.integer):
         raise TypeError(
@@ -593,7 +593,7 @@ class _Fitting(_Asked):
         settings, device = settings_of(self, *X.shape), choose_device(self.device)
         self._flat = y.ndim == 1
         y = np.ascontiguousarray(y.reshape(len(y), -1), dtype=np.float64)
-        check_size(y)
+        check_size(X, y)
         warn_about(X, y)
         seed = check_random_state(self.random_state).randint(2**31)
         with one_thread():
@@ -707,7 +707,7 @@ def settings_of(estimator: ModularRegressor, n: int, m: int) -> Settings:
     if estimator.max_starts is not None:
         check_counts(max_starts=estimator.max_starts)
     asked = dict(most_starts=estimator.max_starts, kind=estimator.kind)
-    return Settings(most, exchanged=estimator.n_modules != "auto", **asked)
+    return Settings(most, exchanged=not isinstance(estimator.n_modules, str), **asked)
 
 
 def describe(
@@ -728,27 +728,44 @@ def describe(
     e.noise_ = float(found.noise[0]) if e._flat else found.noise
 
 # %% ../nbs/20_estimator.ipynb #9ba116ac
-def check_size(y: np.ndarray) -> None:
-    """Raise ValueError if float64 has no standard deviation for (n, d) targets."""
-    with np.errstate(over="ignore"):
-        spread = y.std(0)
+def check_size(X: np.ndarray, y: np.ndarray) -> None:
+    """Raise ValueError if float64 has no standard deviation for inputs or targets."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread, inputs = y.std(0), X.std(0)
+    if not np.isfinite(inputs).all():
+        raise ValueError("X is too large for float64: scale it")
     if not np.isfinite(spread).all() or (np.ptp(y, axis=0) > spread * 1e9).any():
         raise ValueError("y is too large or too small for float64: scale it")
 
 
+STILL = 1e-10  # deviation of a column that whitening leaves out, by its size
+
+
+def twins(X: np.ndarray) -> list[list[int]]:
+    """Columns of (n, m) inputs that are the same, in groups."""
+    groups = {}
+    for j, column in enumerate(X.T):
+        groups.setdefault((column + 0.0).tobytes(), []).append(j)  # -0.0 is 0.0
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def warn_about(X: np.ndarray, y: np.ndarray) -> None:
     """Say what is odd about the data, and what to do."""
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+    constant = np.flatnonzero(X.std(0) <= STILL * np.abs(X).max(0))
     if len(constant):
         warnings.warn(
-            f"columns {constant.tolist()} of X are constant and not used: drop them.",
+            f"columns {constant.tolist()} of X are constant, or vary by less than "
+            "float64 can tell from nothing, and are not used: drop them, or subtract "
+            "their means.",
             stacklevel=4,
         )
     varying = np.delete(X, constant, axis=1)
-    if varying.shape[1] != np.unique(varying, axis=1).shape[1]:
+    if same := twins(varying):
+        columns = np.delete(np.arange(X.shape[1]), constant)
+        groups = [columns[group].tolist() for group in same]
         warnings.warn(
-            "some columns of X are the same: their weights in a direction cannot be "
-            "told apart; drop one of each pair.",
+            f"columns of X are the same, {groups}: their weights in a direction cannot "
+            "be told apart; drop all but one of each group.",
             stacklevel=4,
         )
     if 1 < len(X) <= varying.shape[1] + 1:
@@ -758,9 +775,12 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
             "deviation can be relied on; give more samples or fewer features.",
             stacklevel=4,
         )
-    if (np.ptp(y, axis=0) == 0).any():
+    level = np.flatnonzero(np.ptp(y, axis=0) == 0)
+    if len(level):
+        which = f" in outputs {level.tolist()}" if y.shape[1] > 1 else ""
         warnings.warn(
-            "y is constant, and so is the prediction: check the target.", stacklevel=4
+            f"y is constant{which}, and so is the prediction: check the target.",
+            stacklevel=4,
         )
 
 # %% ../nbs/20_estimator.ipynb #0eda5b9d
@@ -808,7 +828,9 @@ def draw_modules(
 ) -> Figure:
     """A row for each module: function, band and data; weights by feature name."""
     if not functions:
-        raise ValueError("no module was found: there is nothing to draw")
+        raise ValueError(
+            "no module was found, so there is nothing to draw: form_ says what predicts"
+        )
     whole = functions[0].process or Modules(found)
     left = y - whole.predict(X)[:, 0]
     some = some_of(len(X))

@@ -4,7 +4,7 @@
 __all__ = ['LAPTOP_N', 'PAPER_N', 'NINE', 'SCALES', 'METHODS', 'MODULES_PER_K', 'RIDGE_AND_ADAM', 'JOINTLY', 'BEYOND', 'NAMES',
            'TEACHING', 'EXPECTED', 'PLAIN', 'IPYTHON', 'MEASURES', 'BESIDE', 'AGREE', 'TRIES', 'COSTS', 'NOT_RUN',
            'FORMS', 'NOT_YET', 'SWEEP_QUESTIONS', 'Scale', 'paper_iterations', 'start_by_pursuit', 'method_trial',
-           'Cell', 'Experiment', 'Sweep', 'check_type', 'check_types', 'check_range', 'check_parameters',
+           'Cell', 'Experiment', 'split_names', 'Sweep', 'check_type', 'check_types', 'check_range', 'check_parameters',
            'read_parameters', 'plan_table', 'trial_line', 'label', 'check_settings', 'run_experiment', 'own_settings',
            'check_table', 'summarise', 'with_error', 'plus_minus', 'readable', 'mean_and_error', 'origins', 'reach',
            'asked_cells', 'known_cells', 'State', 'state_of', 'pace_of', 'shortened', 'run_time', 'step_cost',
@@ -181,6 +181,11 @@ def _check_common(settings: Experiment) -> None:
     check_choice(tuple(settings.scales), scale=settings.scale)
     choose_device(settings.device)
 
+# %% ../nbs/13_experiments.ipynb #5pn00001
+def split_names(names: str) -> list[str]:
+    """Names separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",")))
+
 # %% ../nbs/13_experiments.ipynb #a8e6d336
 @dataclass(frozen=True)
 class Sweep(Experiment):
@@ -202,7 +207,7 @@ class Sweep(Experiment):
 
     def method_names(self) -> list[str]:
         """The methods asked for; METHODS if it is all."""
-        asked = [name.strip() for name in self.methods.split(",")]
+        asked = split_names(self.methods)
         return list(METHODS) if asked == ["all"] else asked
 
     def grid(self) -> list[Cell]:
@@ -325,6 +330,8 @@ def run_experiment(settings: Experiment, show: bool = True) -> pd.DataFrame:
     check_flags(show=show)
     if settings.recorded:
         return recorded(settings.name, scale=settings.scale)
+    if not settings.cells:  # or an error, where data are missing: nothing is asked for
+        raise ValueError(f"{settings.name} has no trials at scale={settings.scale!r}")
     with Store(settings.store) as store:
         store.ask(settings.name, own_settings(settings))
     return settings.run(show)

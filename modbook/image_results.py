@@ -6,8 +6,8 @@ __all__ = ['IMAGE_SCALES', 'IMAGE_METHODS', 'STARTS_OF', 'NETWORK_OF', 'CHOICES'
            'LEVEL', 'ACCURACIES', 'PUBLISHED_FIGURE4B', 'PUBLISHED_TABLE3', 'PUBLISHED_TABLE4', 'NOT_RECORDED',
            'ImageScale', 'image_trial', 'ImageExperiment', 'Fig4b', 'Table3', 'Table4', 'Fig12', 'with_rule',
            'RuleChoicesImages', 'fewer_samples', 'more_epochs', 'equal_compute', 'ImageQuestions', 'image_summary',
-           'image_table', 'image_origins', 'about', 'captioned', 'looks_table', 'ImageQuestion', 'interval',
-           'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
+           'image_table', 'image_origins', 'about', 'of_images', 'captioned', 'looks_table', 'ImageQuestion',
+           'interval', 'error_difference', 'best_scale', 'image_verdict', 'image_answer', 'image_claims', 'drop_with_k',
            'drops_table', 'share_answer', 'samples_needed', 'samples_by_seed', 'samples_text', 'samples_table',
            'samples_growth', 'choices_table', 'choices_claims', 'gap_closed', 'seen_table', 'seen_answer', 'asked_rows',
            'more_claims', 'judge_samples', 'judge_seen', 'judge_more', 'published', 'published_table',
@@ -36,6 +36,7 @@ from modbook.experiments import (
     check_range,
     recorded,
     run_experiment,
+    split_names,
     verdict,
     with_error,
 )
@@ -185,7 +186,7 @@ class _OnImages(Experiment):
 
     def method_names(self) -> list[str]:
         """The methods asked for."""
-        asked = [name.strip() for name in self.methods.split(",")]
+        asked = split_names(self.methods)
         return list(self.allowed) if asked == ["all"] else asked
 
     def size(self) -> ImageScale:
@@ -488,6 +489,11 @@ def about(summary: pd.DataFrame) -> str:
     return "{}; {} scale; {} training inputs; {}".format(*names, sizes, seeds)
 
 
+def of_images(rows: pd.DataFrame) -> str:
+    """Which images the rows are of, before what is said of them."""
+    return f"{' and '.join(dict.fromkeys(rows.data))}: "
+
+
 def captioned(table: pd.DataFrame, summary: pd.DataFrame) -> Styler:
     """A table with a line above it that says what it is of."""
     return table.style.set_caption(about(summary))
@@ -679,7 +685,7 @@ def share_answer(
     rest = interval(1 - rows.groupby("seed")[when].mean())
     low, high = 1 - rest.high, 1 - rest.low
     text = f"share {1 - rest.ratio:.2f} ({low:.2f} to {high:.2f}), k = {rows.k.max()}"
-    text = f"{rows.data.iloc[0]}: {text}"
+    text = of_images(rows) + text
     if rows.scale.iloc[0] != "paper" and large[when].notna().any():
         mean, seeds = large[when].mean(), large.seed.nunique()
         text += f"; at the paper's size {mean:.2f} (seeds: {seeds})"
@@ -815,7 +821,7 @@ def seen_answer(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     text = (
         f"{100 * found.ratio:+.1f} points lost ({low:+.1f} to {high:+.1f}) at k = {k}"
     )
-    text = f"{text}, {rows.seen.mean():.0%} seen, {found.tasks} seeds"
+    text = f"{of_images(rows)}{text}, {rows.seen.mean():.0%} seen, {found.tasks} seeds"
     return text, image_verdict(found, rows, 0.01)
 
 # %% ../nbs/17_image_results.ipynb #ecf56c6f
@@ -878,7 +884,8 @@ def judge_samples(method: str = "algorithm1") -> tuple[str, str]:
         f"accuracy {LEVEL}: {found.ratio:.1f} times the inputs at k = {rows.k.max()} "
     )
     text += f"of k = {rows.k.min()} ({found.low:.1f} to {found.high:.1f})"
-    return f"{text}, {found.tasks} seeds", image_verdict(found, rows, 1.25)
+    text = f"{of_images(rows)}{text}, {found.tasks} seeds"
+    return text, image_verdict(found, rows, 1.25)
 
 
 def judge_seen(method: str = "algorithm1") -> tuple[str, str]:
@@ -890,7 +897,9 @@ def judge_more(claim: str) -> tuple[str, str]:
     """One of the other questions, from its recorded rows."""
     check_choice(tuple(MORE_QUESTIONS), claim=claim)
     part, question = MORE_QUESTIONS[claim]
-    return image_answer(question, asked_rows(recorded("image_questions"), part))
+    rows = asked_rows(recorded("image_questions"), part)
+    text, said = image_answer(question, rows)
+    return of_images(rows) + text, said
 
 # %% ../nbs/17_image_results.ipynb #b5855949
 ACCURACIES = ("fig4b", "table3", "table4")

@@ -588,12 +588,14 @@ class _NamedImageTrial(_ImageSettings):
 class ImageTrial(_NamedImageTrial):
     """One network on one Compositional task; out of range raises an error."""
 
+    alone = True  # trials train one after another, on a GPU too
+
     def estimate_seconds(self) -> float:
         """Roughly what the trial costs on one core."""
         return estimate_image_seconds(self)
 
     def together(self) -> int:
-        """One: a network of this task fills a processor alone."""
+        """One: trials of this task train one after another."""
         return 1
 
     def memory(self) -> float:

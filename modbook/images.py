@@ -311,6 +311,14 @@ def download_cifar10(
             "continues what is there, or fetch it on another machine, unpack it here, "
             f"and set {VARIABLE} to the folder"
         ) from None
+    except ValueError as error:
+        if "does not match" not in str(error):
+            raise
+        raise ValueError(  # what was fetched is gone
+            f"{url} is not the archive that is known, its checksum is another: call "
+            "this again, or fetch it from elsewhere, unpack it, and set "
+            f"{VARIABLE} to the folder"
+        ) from None
     unpack(archive, folder)
     return cifar10_folder(folder)
 

@@ -57,6 +57,7 @@ from modbook.experiments import (
     in_words,
     method_trial,
     recorded,
+    split_names,
     verdict,
 )
 from .models import network_size
@@ -822,7 +823,7 @@ class Figure4a(SearchExperiment):
 
     def method_names(self) -> list[str]:
         """The methods asked for."""
-        asked = [name.strip() for name in self.methods.split(",")]
+        asked = split_names(self.methods)
         return list(NAMES) if asked == ["all"] else asked
 
     def grid(self) -> list[Cell]:

@@ -107,7 +107,8 @@ def group_size(
 ) -> int:
     """How many trials like this one to train at once."""
     check_jobs(trial=[trial])
-    if free is None or not isinstance(trial, Weighed):
+    own_way = free is None or not isinstance(trial, Weighed)
+    if own_way or getattr(trial, "alone", False):
         return trial.together()
     check_above(0, free=free)
     return max(1, int(free / 2 / trial.memory()))
@@ -213,8 +214,9 @@ def run_group(group: Sequence[Job], device: str = "cpu") -> Outcome:
         return Outcome(_train(group, device, pieces), [])
     except Exception as error:
         text, short = "".join(traceback.format_exception(error)), out_of_memory(error)
-    if short and (len(group) > 1 or pieces < MOST_PIECES):  # the error has let go of
-        _take_less(group, pieces, device)  # its arrays by now
+    whole = getattr(group[0], "alone", False)  # which nothing cuts into pieces
+    if short and (len(group) > 1 or (pieces < MOST_PIECES and not whole)):
+        _take_less(group, pieces, device)  # the error has let go of its arrays by now
         return run_group(group, device)
     if len(group) > 1:
         return _in_parts(group, 1, device)
@@ -383,7 +385,8 @@ class Cluster(Workers):
     """The workers of a Dask scheduler, which may come and go."""
 
     def __init__(self, address: str | None = None, workers: int = 0):
-        """Join the scheduler at an address; None: start `workers` processes here."""
+        """Join the scheduler at an address; None: start `workers` processes here, at
+        most one a core."""
         check_workers(workers=workers)
         if address is not None:
             check_address(address)
@@ -393,7 +396,7 @@ class Cluster(Workers):
             text = 'a cluster needs Dask: pip install "modbook[cluster]"'
             raise ValueError(f"executor: {text} ({error})") from None
         own = dict(
-            n_workers=workers or default_workers(),
+            n_workers=min(workers or default_workers(), default_workers()),
             threads_per_worker=1,
             dashboard_address=None,
         )

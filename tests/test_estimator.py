@@ -101,8 +101,39 @@ def test_warnings_name_the_line_that_called_fit():
     X[:, 2], X[:, 3] = 1, X[:, 0]  # constant, and there twice
     with pytest.warns() as told:
         light(n_modules=30).fit(X, np.zeros(40))
-    assert len(told) == 4
     assert {warning.filename for warning in told} == {__file__}
+    said = ["columns [2] of X are constant", "are the same, [[0, 3]]"]
+    said += ["y is constant, and so is", "n_modules=30: modules of 4 features"]
+    assert len(told) == len(said)
+    for text in said:
+        assert sum(text in str(warning.message) for warning in told) == 1, text
+
+
+@pytest.mark.parametrize("column", [1 + 1e-12 * np.arange(40), 1e14 + np.arange(40)])
+def test_columns_that_hardly_vary_are_named(column):
+    X, y = data()
+    X = np.column_stack([X[:40], column])
+    with pytest.warns(UserWarning, match=r"columns \[4\] of X are constant, or vary"):
+        light().fit(X, y[:40])
+
+
+def test_inputs_beyond_float64_are_refused():
+    X, y = data()
+    with pytest.raises(ValueError, match="X is too large for float64: scale it"):
+        light().fit(1e200 * X, y)
+
+
+def test_numbers_of_modules_may_be_numpy_integers():
+    X, y = data()
+    counts = {"n_modules": np.arange(1, 3)}
+    search = GridSearchCV(light(), counts, cv=2, error_score="raise").fit(X, y)
+    assert search.best_params_["n_modules"] in (1, 2)
+
+
+def test_constant_outputs_are_named():
+    X, y = data()
+    with pytest.warns(UserWarning, match=r"y is constant in outputs \[1\], and"):
+        light().fit(X, np.column_stack([y, np.ones(len(y))]))
 
 
 def test_pandas_names_reach_the_picture():

@@ -101,7 +101,7 @@ def test_a_broken_download_is_continued_and_an_altered_one_refused(packed, tmp_p
         assert images.read_cifar10(folder).name == images.OTHER_VERSION
     other = tmp_path / "other"
     with server(packed, len(packed)) as (url, _):
-        with pytest.raises(ValueError, match="hash"):
+        with pytest.raises(ValueError, match="checksum is another: call this again"):
             images.download_cifar10(other, url, "sha256:" + "0" * 64, progress=False)
 
 

@@ -599,7 +599,8 @@ exempt(
     INSIDE,
     """
     plan_table trial_line label own_settings known_cells
-    pace_of shortened run_time step_cost representative calibrate operations memory
+    pace_of shortened split_names run_time step_cost representative calibrate
+    difference agreed operations memory
     costly_cells longest_path results_folder rows_path rank one_protocol
     newest_protocol""",
 )
@@ -685,7 +686,7 @@ exempt(
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over most_modules pack passes
     rows_of_two spreads with_noise
-    shares_of slopes_and_bells some_of spline unpack warn_about""",
+    shares_of slopes_and_bells some_of spline twins unpack warn_about""",
 )
 exempt(
     "processes",
@@ -717,7 +718,8 @@ exempt(
     error_difference image_answer image_claims image_origins image_summary
     image_table image_trial image_verdict in_short interval judge_figure12 judge_more
     little_noise more_claims samples_needed samples_table seen_table share_answer
-    about captioned column_share gap_closed judge_samples judge_seen published_table
+    about captioned column_share gap_closed of_images judge_samples judge_seen
+    published_table
     samples_by_seed samples_growth samples_text seen_answer shares_judged with_rule""",
 )
 exempt(
