@@ -153,7 +153,12 @@ def _add_run(commands) -> None:
     )
     run.add_argument("experiment", choices=EXPERIMENTS)
     _add_experiment(run)
-    run.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one for a GPU")
+    run.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes; 0: one a core, or one for a GPU",
+    )
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     run.add_argument(
         "--executor",

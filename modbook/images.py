@@ -82,8 +82,8 @@ VARIABLE = "MODBOOK_CIFAR10"  # names the folder in which cifar-10-batches-bin/ 
 BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
 RECORD, RECORDS = 1 + 3 * 32 * 32, 10_000  # bytes of a record, records of a file
 HOW = (
-    f"set {VARIABLE} to the folder that holds cifar-10-batches-bin/, unpacked from the "
-    "binary archive, or call modbook.images.download_cifar10(folder)"
+    f"set folder or {VARIABLE} to the one that holds cifar-10-batches-bin/, unpacked "
+    "from the binary archive, or call modbook.images.download_cifar10(folder)"
 )
 
 

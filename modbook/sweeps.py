@@ -401,7 +401,10 @@ class Cluster(Workers):
             dashboard_address=None,
         )
         where = own if address is None else dict(address=address)
-        self.client = distributed.Client(**where, set_as_default=False)
+        try:
+            self.client = distributed.Client(**where, set_as_default=False)
+        except OSError as error:
+            raise OSError(f"executor: no scheduler answers ({error})") from None
         self._futures = self.client.get_executor(pure=False)
 
     @property
