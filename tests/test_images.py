@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from helpers import ROOT, run
 
+from modbook import __main__ as cli
 from modbook import images
+from modbook.image_results import Fig4b
 from modbook.image_trials import VARIANT_A, ImageTrial, run_image_trial
+from modbook.sweeps import plan
 
 
 def archive() -> bytes:
@@ -213,3 +216,31 @@ def test_a_learned_start_sees_its_image_on_real_images(cifar):
     assert row["data"] == cifar.name
     assert row["start_share"] > 0.6
     assert row["test_accuracy"] > 0.15
+
+
+def test_trials_on_images_never_share_a_group():
+    trials = [ImageTrial("digits", 2, 1000, seed, hidden=(5, 4)) for seed in range(3)]
+    for free in (None, 70 * 2**30):  # a processor, and a GPU with much memory
+        assert [len(group) for group in plan(trials, free)] == [1, 1, 1]
+
+
+def test_methods_that_are_named_twice_count_once():
+    asked = Fig4b(scale="smoke", methods="random, oracle,random", data="digits")
+    assert asked.method_names() == ["random", "oracle"]
+
+
+def test_missing_images_are_asked_for_by_no_store(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv(images.VARIABLE, raising=False)
+    store = str(tmp_path / "rows.sqlite")
+    run = ["run", "fig4b", "--scale", "smoke", "--store", store, "--set"]
+    assert (
+        cli.main([*run, "data=digits", "--set", "methods=random", "--minutes", "1"])
+        == 0
+    )
+    assert cli.main([*run, "data=cifar10"]) != 0
+    assert "set folder or MODBOOK_CIFAR10" in capsys.readouterr().err
+    with cli.Store(store) as rows:
+        assert len(rows.asked()) == 1
+        rows.ask("fig4b", {"scale": "smoke", "data": "cifar10"})  # of another machine
+    assert cli.main(["status", store]) == 0
+    assert "its data are not here" in capsys.readouterr().out
