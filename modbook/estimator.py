@@ -2,11 +2,11 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'NOTHING', 'FEW',
-           'STILL', 'AXES_IN', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth',
-           'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over', 'fit_modules', 'apart',
-           'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start',
-           'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'cost', 'choose_form', 'ModuleFunction',
-           'most_modules', 'ModularRegressor', 'settings_of', 'describe', 'check_size', 'twins', 'warn_about',
+           'AXES_IN', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth', 'Trees',
+           'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over', 'fit_modules', 'apart', 'bell',
+           'bends', 'spline', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start', 'fit_form',
+           'for_folds', 'cross_validate', 'shares_of', 'cost', 'choose_form', 'ModuleFunction', 'most_modules',
+           'ModularRegressor', 'settings_of', 'describe', 'check_size', 'twins', 'warn_about_columns', 'warn_about',
            'draw_curve', 'draw_weights', 'rows_of_two', 'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack',
            'unpack', 'save', 'plain', 'load']
 
@@ -48,6 +48,7 @@ from modbook.processes import (
 from .products import one_thread
 from modbook.pursuit import (
     KINDS,
+    STILL,
     Axis,
     Model,
     Moments,
@@ -737,10 +738,7 @@ def check_size(X: np.ndarray, y: np.ndarray) -> None:
     if not np.isfinite(spread).all() or (np.ptp(y, axis=0) > spread * 1e9).any():
         raise ValueError("y is too large or too small for float64: scale it")
 
-
-STILL = 1e-10  # deviation of a column that whitening leaves out, by its size
-
-
+# %% ../nbs/20_estimator.ipynb #9ba116ad
 def twins(X: np.ndarray) -> list[list[int]]:
     """Columns of (n, m) inputs that are the same, in groups."""
     groups = {}
@@ -749,15 +747,15 @@ def twins(X: np.ndarray) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def warn_about(X: np.ndarray, y: np.ndarray) -> None:
-    """Say what is odd about the data, and what to do."""
+def warn_about_columns(X: np.ndarray) -> int:
+    """Name columns that are constant or the same; how many vary."""
     constant = np.flatnonzero(X.std(0) <= STILL * np.abs(X).max(0))
     if len(constant):
         warnings.warn(
             f"columns {constant.tolist()} of X are constant, or vary by less than "
             "float64 can tell from nothing, and are not used: drop them, or subtract "
             "their means.",
-            stacklevel=4,
+            stacklevel=6,
         )
     varying = np.delete(X, constant, axis=1)
     if same := twins(varying):
@@ -766,11 +764,17 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
         warnings.warn(
             f"columns of X are the same, {groups}: their weights in a direction cannot "
             "be told apart; drop all but one of each group.",
-            stacklevel=4,
+            stacklevel=6,
         )
-    if 1 < len(X) <= varying.shape[1] + 1:
+    return varying.shape[1]
+
+# %% ../nbs/20_estimator.ipynb #9ba116ae
+def warn_about(X: np.ndarray, y: np.ndarray) -> None:
+    """Say what is odd about the data, and what to do."""
+    varying = warn_about_columns(X)
+    if 1 < len(X) <= varying + 1:
         warnings.warn(
-            f"{len(X)} samples of {varying.shape[1]} features: a linear function "
+            f"{len(X)} samples of {varying} features: a linear function "
             "passes through all of them, so that neither noise_ nor a standard "
             "deviation can be relied on; give more samples or fewer features.",
             stacklevel=4,

@@ -535,7 +535,7 @@ def calibrate(groups: list[list], seconds: float, device: str) -> float:
     run_time(group, 1, device)  # the first run pays for what is loaded and allocated
     return agreed(lambda: difference(group, more, device))
 
-
+# %% ../nbs/13_experiments.ipynb #3c6fb8b1
 def difference(group: list, more: int, device: str) -> float:
     """Measured by estimated seconds of so many iterations."""
     short, short_estimate = run_time(group, 1, device)

@@ -4,10 +4,11 @@
 __all__ = ['CLASSES', 'VARIABLE', 'BATCHES', 'RECORD', 'RECORDS', 'HOW', 'VERSIONS', 'OTHER_VERSION', 'JPEG_HASHES', 'TRAIN_SUMS',
            'TRAIN_SQUARES', 'TEST_SUMS', 'NOTED', 'CIFAR10_CLASSES', 'URL', 'ARCHIVE_HASH', 'SOURCES', 'Images',
            'read_digits', 'cifar10_folder', 'read_batch', 'check_balance', 'version', 'sha256', 'noted_hashes',
-           'channel_sums', 'check_known', 'read_cifar10', 'Resuming', 'why_not', 'unpack', 'download_cifar10',
-           'choose_source', 'read_images', 'source_name', 'shrink', 'draw_rows', 'Base', 'bases', 'k_hot', 'fillings',
-           'class_sets', 'check_share', 'held_out_sets', 'side_shares', 'shares_table', 'check_allowed', 'compose',
-           'seen', 'ImageTask', 'compose_task', 'noise_generator', 'batches', 'scoring_batches']
+           'channel_sums', 'check_known', 'read_cifar10', 'Resuming', 'why_not', 'unpack', 'told_what_to_do',
+           'download_cifar10', 'choose_source', 'read_images', 'source_name', 'shrink', 'draw_rows', 'Base', 'bases',
+           'k_hot', 'fillings', 'class_sets', 'check_share', 'held_out_sets', 'side_shares', 'shares_table',
+           'check_allowed', 'compose', 'seen', 'ImageTask', 'compose_task', 'noise_generator', 'batches',
+           'scoring_batches']
 
 # %% ../nbs/03_images.ipynb #8cdd3291
 import hashlib
@@ -15,7 +16,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -280,6 +281,27 @@ def unpack(archive: str | Path, folder: Path) -> None:
         for path in unpacked.iterdir():
             path.replace(where / path.name)
 
+# %% ../nbs/03_images.ipynb #cb637973
+@contextmanager
+def told_what_to_do(url: str) -> Iterator[None]:
+    """Errors of a download meanwhile say what a person can do."""
+    try:
+        yield
+    except OSError as error:  # of requests
+        raise OSError(
+            f"{url} could not be fetched, {why_not(error)}: call this again, which "
+            "continues what is there, or fetch it on another machine, unpack it here, "
+            f"and set {VARIABLE} to the folder"
+        ) from None
+    except ValueError as error:
+        if "does not match" not in str(error):
+            raise
+        raise ValueError(  # what was fetched is gone
+            f"{url} is not the archive that is known, its checksum is another: call "
+            "this again, or fetch it from elsewhere, unpack it, and set "
+            f"{VARIABLE} to the folder"
+        ) from None
+
 # %% ../nbs/03_images.ipynb #cb637972
 def download_cifar10(
     folder: str | Path,  # made if missing; what is whole there is taken as it is
@@ -303,22 +325,8 @@ def download_cifar10(
         return cifar10_folder(folder)
     part = Resuming(folder / "cifar-10-binary.part", progress)
     name = "cifar-10-binary.tar.gz"
-    try:
+    with told_what_to_do(url):
         archive = pooch.retrieve(url, checksum, name, folder, downloader=part)
-    except OSError as error:  # of requests
-        raise OSError(
-            f"{url} could not be fetched, {why_not(error)}: call this again, which "
-            "continues what is there, or fetch it on another machine, unpack it here, "
-            f"and set {VARIABLE} to the folder"
-        ) from None
-    except ValueError as error:
-        if "does not match" not in str(error):
-            raise
-        raise ValueError(  # what was fetched is gone
-            f"{url} is not the archive that is known, its checksum is another: call "
-            "this again, or fetch it from elsewhere, unpack it, and set "
-            f"{VARIABLE} to the folder"
-        ) from None
     unpack(archive, folder)
     return cifar10_folder(folder)
 

@@ -686,7 +686,8 @@ exempt(
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over most_modules pack passes
     rows_of_two spreads with_noise
-    shares_of slopes_and_bells some_of spline twins unpack warn_about""",
+    shares_of slopes_and_bells some_of spline twins unpack warn_about
+    warn_about_columns""",
 )
 exempt(
     "processes",
@@ -742,7 +743,7 @@ exempt(
     """
     Resuming bases batches check_allowed check_balance check_share fillings k_hot
     channel_sums check_known noise_generator noted_hashes read_batch scoring_batches
-    seen sha256 side_shares unpack version why_not""",
+    seen sha256 side_shares told_what_to_do unpack version why_not""",
 )
 exempt(
     "pursuit",
