@@ -353,13 +353,13 @@ class RuleChoicesImages(ImageExperiment):
         return list(CHOICES) if self.methods == "all" else [self.methods]
 
     def grid(self) -> list[Cell]:
-        """A modular network for each choice, on few seeds."""
+        """A modular network for each choice."""
         size = self.size()
         k, common = min(4, size.k_table), dict(trial="random", n=size.n_rule)
         return [
             self.cell(method, k, seed, **common, **CHOICES[method])
             for method in self.method_names()
-            for seed in self.seed_range(min(3, size.seeds))
+            for seed in self.seed_range()
         ]
 
 # %% ../nbs/17_image_results.ipynb #85f1b38c
