@@ -684,8 +684,8 @@ exempt(
     additive additive_start apart bell bends check_size choose_form cost cross_validate
     draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
-    fit_smooth fit_trees for_folds free_numbers left_over most_modules pack passes
-    rows_of_two spreads with_noise
+    fit_smooth fit_trees for_folds free_numbers left_over likeliest most_modules pack
+    passes rows_of_two spreads with_noise
     shares_of slopes_and_bells some_of spline twins unpack warn_about
     warn_about_columns""",
 )
@@ -693,7 +693,7 @@ exempt(
     "processes",
     INSIDE,
     """
-    centred condition evidence_of explained factorise tune_process""",
+    centred condition evidence_of explained factorise tune_in_turn tune_process""",
 )
 exempt(
     "planes",
