@@ -64,7 +64,7 @@ from modbook.pursuit import predict, true_model
 from modbook.store import provenance
 from modbook.tasks import sample_sine_tasks, stream
 
-N, TEST, FIRST = 400, 2000, 10000
+N, TEST, FIRST = 400, 2000, 11000
 MOST = 3000  # samples of a task that there are to learn from
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "peers" / "rows.csv"
 
