@@ -777,7 +777,7 @@ def command(page: str, settings: Experiment, rows: pd.DataFrame) -> str:
 
 
 def provenance(page: str, settings: Experiment, rows: pd.DataFrame) -> str:
-    """The line under a figure: scale, seeds, time and machines, commits, command."""
+    """The line under a figure: scale, images, seeds, machines, commits, command."""
     check_table(["id", "seconds", "hardware", "commit"], rows=rows)
     trials = rows.drop_duplicates("id")
     minutes = trials.groupby("hardware").seconds.sum() / 60
@@ -788,6 +788,7 @@ def provenance(page: str, settings: Experiment, rows: pd.DataFrame) -> str:
     return " · ".join(
         [
             f"{rows.scale.iloc[0]} scale",
+            *dict.fromkeys(rows["data"] if "data" in rows else ()),
             f"seeds {first} to {last}",
             *(f"{spent:.1f} min on {name}" for name, spent in minutes.items()),
             names,

@@ -496,7 +496,7 @@ def of_images(rows: pd.DataFrame) -> str:
 
 def captioned(table: pd.DataFrame, summary: pd.DataFrame) -> Styler:
     """A table with a line above it that says what it is of."""
-    return table.style.set_caption(about(summary))
+    return table.style.set_caption(about(summary)).format(precision=1, na_rep="")
 
 # %% ../nbs/17_image_results.ipynb #a7e10002
 LOOKS = {
