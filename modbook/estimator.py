@@ -2,13 +2,14 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'HINT',
-           'NOTHING', 'FEW', 'AXES_IN', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth', 'spreads',
-           'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise', 'left_over',
-           'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
+           'NOTHING', 'FEW', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth',
+           'spreads', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise',
+           'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
            'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'likeliest',
            'cost', 'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'settings_of', 'describe',
            'check_size', 'twins', 'warn_about_columns', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two',
-           'some_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain', 'load']
+           'some_of', 'weights_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
+           'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
@@ -821,8 +822,7 @@ AXES_IN = ("tab:blue", "0.75", "black")
 
 
 def draw_weights(bars: Axes, weights: np.ndarray, names: list[str]) -> None:
-    """(b, m) weights of features by name, the twelve largest."""
-    weights = weights / max(np.abs(weights).max(), 1e-300)
+    """(b, m) numbers of features by name, the twelve largest."""
     top, b = np.argsort(-np.abs(weights).max(0))[:12][::-1], len(weights)
     for i, (own, color) in enumerate(zip(weights, AXES_IN, strict=False)):
         places = np.arange(len(top)) + 0.4 - 0.8 / b * (i + 0.5)
@@ -831,11 +831,17 @@ def draw_weights(bars: Axes, weights: np.ndarray, names: list[str]) -> None:
     bars.axvline(0, color="black", linewidth=0.8)
 
 # %% ../nbs/20_estimator.ipynb #23054d54
-def rows_of_two(count: int, height: float) -> tuple[Figure, np.ndarray]:
+WEIGHTS = "weight of a feature, per standard deviation"
+CENTRES = "centre of the module, in standard deviations from the mean"
+
+
+def rows_of_two(
+    count: int, height: float, right: str = WEIGHTS
+) -> tuple[Figure, np.ndarray]:
     """A figure of rows of so many inches, and its panels (count, 2)."""
     size = dict(figsize=(8, height * count), layout="constrained")
     figure, panels = plt.subplots(count, 2, squeeze=False, **size)
-    panels[-1, 1].set_xlabel("weight of a feature, per standard deviation")
+    panels[-1, 1].set_xlabel(right)
     return figure, panels
 
 
@@ -844,10 +850,19 @@ def some_of(n: int) -> slice:
     return slice(None, None, max(1, n // 1000))
 
 
+def weights_of(directions: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """(b, m) weights for a standard deviation of each feature, 1 the largest."""
+    weights = directions * X.std(0)
+    return weights / max(np.abs(weights).max(), 1e-300)
+
+
 def draw_modules(
     found: Pursuit, functions: list, X: np.ndarray, y: np.ndarray, names: list[str]
 ) -> Figure:
-    """A row for each module: function, band and data; weights by feature name."""
+    """A row for each module: function, band and data; weights by feature name.
+
+    Of a module that sees distances, where its centre is in place of the weights.
+    """
     if not functions:
         raise ValueError(
             "no module was found, so there is nothing to draw: form_ says what predicts"
@@ -855,11 +870,14 @@ def draw_modules(
     whole = functions[0].process or Modules(found)
     left = y - whole.predict(X)[:, 0]
     some = some_of(len(X))
-    figure, panels = rows_of_two(len(functions), 2.3)
+    apart = found.model.kind == "distance"
+    figure, panels = rows_of_two(len(functions), 2.3, CENTRES if apart else WEIGHTS)
     for (curve, bars), function in zip(panels, functions, strict=True):
         draw_curve(curve, function, X[some], left[some])
-        draw_weights(bars, found.directions[[function.j]] * X.std(0), names)
-    word = "distance" if found.model.kind == "distance" else "projection"
+        own = found.directions[[function.j]]
+        own = (own - X.mean(0)) / spreads(X) if apart else weights_of(own, X)
+        draw_weights(bars, own, names)
+    word = "distance" if apart else "projection"
     panels[-1, 0].set_xlabel(f"{word} (data, function, band of 2 sd)")
     return figure
 
@@ -891,7 +909,7 @@ def draw_planes(
             panel.set_xlabel("projection (data, function, band of 2 sd)")
         else:
             draw_map(panel, function, X[some])
-        draw_weights(bars, function.directions * X.std(0), names)
+        draw_weights(bars, weights_of(function.directions, X), names)
         if len(function.directions) > 1:
             bars.legend(fontsize="small")
     return figure
