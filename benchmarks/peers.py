@@ -19,7 +19,7 @@ task's that lie within a cosine of .95 of one of the method's.
 Rows go to results/peers/rows.csv; those that are there are not run again. A peer that
 is not installed is left out, and named. Smaller sets of samples are inside larger ones.
 
-Seeds count from 10000: those below were seen while this and the estimator were written.
+Seeds count from 11000: those below were seen while this and the estimator were written.
 results/peers/first.csv: seeds 1000 and 1001, before the estimator's fallback changed;
 second.csv: seed 3000, before its Gaussian process could see as little noise as it may;
 third.csv: seeds 4000 to 4002, before its modules could go on beyond the data;
@@ -29,6 +29,7 @@ fifth.csv: seeds 6000 to 6002, before lines in one plane could share a function.
 sixth.csv: seeds 7000 to 7002, before evidence had a say on planes and on what is level.
 seventh.csv: seeds 8000 to 8002, before its smooth form was partly linear and rough;
 eighth.csv: seeds 9000 and 9001, before planes that only the folds show were dropped.
+ninth.csv: seeds 10000 to 10002, before processes ended their tuning on more samples.
 """
 
 import multiprocessing

@@ -1381,7 +1381,7 @@ def leave_one_out(found: Pursuit, X: torch.Tensor, y: torch.Tensor) -> np.ndarra
     """
     guess, model = predict(found, X), found.model
     h = leverage(model, found.inputs(X.double()))[:, None]
-    errors = ((y - guess) / (1 - h).clamp(min=1e-3)).square().mean(0)
+    errors = ((y - guess) / (1 - h).clamp(min=1e-12)).square().mean(0)
     room = model.data.n * (1 - h.mean(0)).clamp(min=1e-3)
     free = model.U.numel() - (len(model.U) if model.kind == "linear" else 0)
     return (errors * (room / (room - free).clamp(min=1e-3)).square()).cpu().numpy()
