@@ -2,20 +2,20 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR', 'HINT',
-           'NOTHING', 'FEW', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT', 'KINDS_OF_MODEL', 'slopes_and_bells', 'Smooth',
-           'spreads', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise',
+           'NOTHING', 'FEW', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT', 'KINDS_OF_MODEL', 'WRONG', 'slopes_and_bells',
+           'Smooth', 'spreads', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers', 'passes', 'with_noise',
            'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline', 'additive', 'Additive', 'additive_function',
            'fit_additive', 'additive_start', 'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'likeliest',
            'cost', 'choose_form', 'ModuleFunction', 'most_modules', 'ModularRegressor', 'settings_of', 'describe',
            'check_size', 'twins', 'warn_about_columns', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two',
            'some_of', 'weights_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
-           'load']
+           'read', 'rebuild', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import KFold
@@ -515,21 +516,26 @@ class ModuleFunction:
     j: int
     process: Additive | None = None  # what predicts, if the pursuit does not
 
-    def project(self, X: np.ndarray | Sequence) -> np.ndarray:
+    def project(self, X: ArrayLike) -> np.ndarray:
         """(n,) projections (or distances) of (n, m) inputs."""
-        X, u = np.asarray(X, dtype=float), self.found.directions[self.j]
+        u = self.found.directions[self.j]
+        X = np.asarray(X, dtype=float)
+        if X.ndim != 2 or X.shape[1] != len(u):
+            raise ValueError(f"X must be (n, {len(u)}), got {X.shape}")
         if self.found.model.kind == "distance":
-            return np.linalg.norm(X - u, axis=1)
+            seen = self.found.inputs.to.cpu().numpy() != 0  # of columns that vary
+            return np.linalg.norm((X - u) @ seen, axis=1)
         return X @ u
 
-    def __call__(
-        self, z: np.ndarray | Sequence | float | int, return_std: bool = False
-    ):
+    def __call__(self, z: ArrayLike | float | int, return_std: bool = False):
         """The centred function at (n,) projections: (n,), or (n, d) for d outputs."""
         u, inputs = self.found.model.U[self.j], self.found.inputs
-        z = torch.tensor(np.atleast_1d(z).astype(float), device=u.device)
+        z = np.atleast_1d(np.asarray(z, dtype=float))
+        if z.ndim != 1:
+            raise ValueError(f"z must be a number or (n,), got {z.shape}")
+        z = torch.tensor(z, device=u.device)
         if self.found.model.kind == "distance":
-            own = z * inputs.to[0, 0]
+            own = z * inputs.to.max()
         else:
             D = inputs.to @ u
             own = z * D.norm() - inputs.mean @ D
@@ -609,7 +615,7 @@ class _Fitting(_Asked):
         asked = dict(multi_output=True, y_numeric=True, ensure_min_samples=2)
         X, y = validate_data(self, X, y, dtype=np.float64, **asked)
         X = np.ascontiguousarray(X)  # torch reads no array backwards
-        settings, device = settings_of(self, *X.shape), choose_device(self.device)
+        settings, device = settings_of(self, *X.shape), choose_device(str(self.device))
         self._flat = y.ndim == 1
         y = np.ascontiguousarray(y.reshape(len(y), -1), dtype=np.float64)
         check_size(X, y)
@@ -625,7 +631,7 @@ class _Fitting(_Asked):
         if self.fallback and left_over(modules, X, y) > LEFT_OVER:
             if len(X) < FEWEST:
                 if not passes(modules, len(X)):
-                    warnings.warn(FEW, stacklevel=3)
+                    warnings.warn(FEW, stacklevel=4)
                 return
             few = for_folds(settings, modules.found)
             errors = cross_validate(X, y, rng, few, device)
@@ -633,7 +639,7 @@ class _Fitting(_Asked):
             if passes(modules, len(X)):
                 modules = with_noise(modules, shares["modules"])
             if min(shares.values()) >= 1:
-                warnings.warn(NOTHING, stacklevel=3)
+                warnings.warn(NOTHING, stacklevel=4)
                 return describe(self, modules, cv_errors=shares)
             describe(self, modules, *choose_form(modules, errors, X, y, rng))
 
@@ -655,10 +661,10 @@ class _Answering(_Fitting):
     def plot(self, X, y, names=None) -> Figure:
         """Draw the modules that were found, with data; for one output."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, reset=False, dtype=np.float64)
+        if len(self._found.centre) > 1:
+            raise ValueError("plot draws one output: fit one at a time")
+        X, y = validate_data(self, X, np.ravel(y), reset=False, dtype=np.float64)
         X = np.ascontiguousarray(X)
-        if not self._flat:
-            raise ValueError("plot needs y of shape (n,): fit one output at a time")
         if names is None:
             numbered = [f"x{i}" for i in range(X.shape[1])]
             names = getattr(self, "feature_names_in_", numbered)
@@ -688,6 +694,7 @@ class ModularRegressor(_Answering):
       determine, and no further than three times the number of features (at least 8, at
       most 32);
     - `kind`, "linear" or "distance": what a module sees, a projection or a distance;
+      distances have one scale for all features, so standardise those of unlike units;
     - `fallback`: whether other functions of the modules, functions of planes that they
       lie in, a Gaussian process of all inputs and boosted trees are cross-validated
       against what was found, where that leaves over 0.2 % of the variance unexplained;
@@ -698,6 +705,9 @@ class ModularRegressor(_Answering):
     - `random_state`, a number, a RandomState or None: where random directions come
       from; a number gives the same answer every time;
     - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
+
+    Several outputs share modules, and how large the noise is beside the signal: fit
+    those one at a time of which only some are noisy.
 
     The form "modules" predicts a tenth of the range of y beyond it at most; a standard
     deviation says how much further it would go. After `fit`, on one thread, it has
@@ -714,7 +724,8 @@ class ModularRegressor(_Answering):
     - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
       the same directions and differ beyond the data; "planes" has one function for all
       directions in a plane; "smooth" and "trees" have none. `cv_errors_`: the
-      cross-validated errors, if it was chosen.
+      cross-validated errors, if it was chosen (of "planes", where no two directions
+      share one, those of "modules").
     """
 
 # %% ../nbs/20_estimator.ipynb #0f734071
@@ -953,7 +964,10 @@ def unpack(arrays: dict[str, np.ndarray], numbers: dict) -> Pursuit:
 
 # %% ../nbs/20_estimator.ipynb #4a290dd8
 def save(estimator: ModularRegressor, path: str | Path) -> None:
-    """Write an estimator; load it with `load`."""
+    """Write an estimator; load it with `load`.
+
+    Parameters that are no numbers or words, as a RandomState, become None.
+    """
     arrays, numbers = pack(estimator._found)
     about = dict(
         format=FORMAT, numbers=numbers, form=estimator.form_, flat=estimator._flat
@@ -977,26 +991,46 @@ def plain(value: object) -> str | int | float | bool | None:
     return value if isinstance(value, (str, int, float, bool)) else None
 
 # %% ../nbs/20_estimator.ipynb #eb17e8c6
-def load(path: str | Path) -> ModularRegressor:
-    """Read what `save` wrote. ValueError if the file is something else."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays.pop("about")))
-        if about["format"] != FORMAT:
-            raise KeyError(about["format"])
-    except (KeyError, ValueError, TypeError, EOFError, BadZipFile):
-        raise ValueError(
-            f"path: {path} is no estimator saved by this modbook"
-        ) from None
-    estimator = ModularRegressor(**about["parameters"])
+def read(path: str | Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """What `save` wrote: the line of JSON, and the arrays."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(str(arrays.pop("about")))
+    check_choice((FORMAT,), format=about["format"])
+    check_choice(FORMS, form=about["form"])
+    check_choice(KINDS, kind=about["numbers"]["kind"])
+    if set(about["parameters"]) != set(ModularRegressor().get_params()):
+        raise KeyError("parameters")
+    return about, arrays
+
+
+def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
+    """The estimator, which must answer at the mean of its inputs."""
+    estimator, mean = ModularRegressor(**about["parameters"]), arrays["mean"]
     other = {k[6:]: arrays.pop(k) for k in list(arrays) if k.startswith("other_")}
     estimator.n_features_in_, estimator._flat = about["features"], about["flat"]
     if about["names"]:
         estimator.feature_names_in_ = np.array(about["names"], dtype=object)
     other = {k: a.item() if a.ndim == 0 else a for k, a in other.items()}
-    form, errors = about["form"], about["cv_errors"]
-    model = KINDS_OF_MODEL[form](**other) if other else None
+    form, model = about["form"], None
+    if form != "modules":
+        model = KINDS_OF_MODEL[form](**other)
     modules = Modules(unpack(arrays, about["numbers"]))
-    describe(estimator, modules, form, model, errors)
+    describe(estimator, modules, form, model, about["cv_errors"])
+    for answers in (modules, estimator._model):
+        if not np.isfinite(answers.predict(mean[None])).all():
+            raise ValueError("it answers with numbers that are not finite")
     return estimator
+
+
+WRONG = (KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
+
+
+def load(path: str | Path) -> ModularRegressor:
+    """Read what `save` wrote. ValueError if the file is something else."""
+    try:
+        return rebuild(*read(path))
+    except (*WRONG, EOFError, BadZipFile):
+        raise ValueError(
+            f"path: {path} is no estimator saved by this modbook"
+        ) from None

@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import special
 
 from modbook.processes import (
@@ -319,15 +320,15 @@ class PlaneFunction:
         """(b, m) orthonormal axes, along the first of which it changes fastest."""
         return self._axes()[0].T
 
-    def project(self, X: np.ndarray) -> np.ndarray:
+    def project(self, X: ArrayLike) -> np.ndarray:
         """(n, b) coordinates of (n, m) inputs."""
-        return X @ self._axes()[0]
+        return np.asarray(X, dtype=float) @ self._axes()[0]
 
-    def __call__(self, z: np.ndarray, return_std: bool = False):
+    def __call__(self, z: ArrayLike, return_std: bool = False):
         """The centred function at (n, b) coordinates: (n,), or (n, d) for d outputs."""
         (axes, turn), own = self._axes(), self.process
         p, size = own.each()[self.g], math.exp(own.logs[self.g])
-        z = torch.as_tensor((np.asarray(z) - own.mean @ axes) @ turn)
+        z = torch.as_tensor((np.asarray(z, dtype=float) - own.mean @ axes) @ turn)
         data = torch.as_tensor(own.points) @ p
         at = lambda a, b: size * gaussian(a, b)  # noqa: E731
         value, deviation = centred(

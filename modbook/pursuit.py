@@ -80,13 +80,12 @@ def whiten(X: torch.Tensor, alike: bool = False) -> Whitening:
     """From (n, m) inputs; `alike` keeps distances: one scale for all columns."""
     n, mean = len(X), X.mean(0)
     centred = X - mean
-    if alike:
-        scale = centred.square().mean().sqrt().clamp(min=1e-300)
-        return Whitening(
-            mean, torch.eye(X.shape[1], dtype=X.dtype, device=X.device) / scale
-        )
     deviation = centred.square().mean(0).sqrt()
     varies = deviation > STILL * X.abs().amax(0).clamp(min=1e-300)
+    if alike:
+        scale = centred.square().mean().sqrt().clamp(min=1e-300)
+        eye = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
+        return Whitening(mean, eye[:, varies] / scale)
     centred = centred[:, varies] / deviation[varies]
     shrink = (centred.shape[1] / (n + centred.shape[1])) ** 2
     values, vectors = torch.linalg.eigh(centred.T @ centred / n)
@@ -986,7 +985,8 @@ class Pursuit:
         """(k, m) unit directions in the space of the inputs; or the centres."""
         U = self.model.U
         if self.model.kind == "distance":
-            return (U / self.inputs.to.diagonal() + self.inputs.mean).cpu().numpy()
+            back = torch.linalg.pinv(self.inputs.to)  # constant columns at their means
+            return (U @ back + self.inputs.mean).cpu().numpy()
         D = U @ self.inputs.to.T
         return (D / D.norm(dim=1, keepdim=True)).cpu().numpy()
 

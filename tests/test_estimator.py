@@ -1,5 +1,6 @@
 """ModularRegressor as one of scikit-learn's: its checks, pandas, search, saving."""
 
+import json
 import warnings
 from collections import Counter
 
@@ -107,6 +108,89 @@ def test_warnings_name_the_line_that_called_fit():
     assert len(told) == len(said)
     for text in said:
         assert sum(text in str(warning.message) for warning in told) == 1, text
+
+
+def test_warnings_of_the_fallback_name_that_line_too():
+    rng = np.random.default_rng(1)
+    for n, text in ((12, "too few to cross-validate"), (40, "nothing that was tried")):
+        with pytest.warns(UserWarning, match=text) as told:
+            light(fallback=True).fit(
+                rng.standard_normal((n, 3)), rng.standard_normal(n)
+            )
+        assert {warning.filename for warning in told} == {__file__}
+
+
+def test_a_constant_column_is_not_used_by_distances():
+    X, y = data()
+    X[:, 1] = 1
+    with pytest.warns(UserWarning, match=r"columns \[1\] of X are constant"):
+        model = light(kind="distance").fit(X, y)
+    moved = X + np.array([0, 1, 0, 0])
+    np.testing.assert_array_equal(model.predict(moved), model.predict(X))
+    np.testing.assert_allclose(model.directions_[:, 1], 1)
+    for function in model.functions_:
+        np.testing.assert_allclose(function.project(moved), function.project(X))
+
+
+def test_functions_take_frames_and_say_what_shape_they_want():
+    X, y = data()
+    model = light().fit(X, y)
+    function, frame = model.functions_[0], pd.DataFrame(X)
+    z = function.project(frame)
+    np.testing.assert_allclose(z, function.project(X))
+    np.testing.assert_array_equal(function(pd.Series(z)), function(z))
+    with pytest.raises(ValueError, match=r"z must be a number or \(n,\), got"):
+        function(X)
+    with pytest.raises(ValueError, match=r"X must be \(n, 4\), got \(4,\)"):
+        function.project(X[0])
+
+
+def test_plots_are_of_one_output():
+    X, y = data()
+    figure = light().fit(X, y[:, None]).plot(X, y[:, None])
+    assert figure.axes
+    plt.close(figure)
+    both = np.column_stack([y, -y])
+    with pytest.raises(ValueError, match="plot draws one output"):
+        light().fit(X, both).plot(X, both)
+
+
+@pytest.mark.parametrize("device", [None, 0, "tpu"])
+def test_devices_that_are_none_are_named(device):
+    with pytest.raises(ValueError, match="device must be"):
+        light(device=device).fit(*data())
+
+
+def spoilt(path, arrays=None, numbers=None, **about):
+    """The file of an estimator, with some of it changed."""
+    with np.load(path) as file:
+        parts = {name: file[name] for name in file.files}
+    told = json.loads(str(parts.pop("about"))) | about
+    told["numbers"] |= numbers or {}
+    np.savez(path, about=np.array(json.dumps(told)), **parts | (arrays or {}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(numbers=dict(kind="x")),
+        dict(form="x"),
+        dict(form="trees"),
+        dict(parameters={}),
+        dict(parameters=dict(kind="linear", what=1)),
+        dict(arrays=dict(U=np.full((1, 4), np.nan))),
+        dict(arrays=dict(U=np.ones((1, 3)))),
+        dict(arrays=dict(alpha=np.ones((2, 2)))),
+        dict(arrays=dict(mean=np.ones(3))),
+    ],
+)
+def test_altered_files_are_refused(tmp_path, change):
+    path = tmp_path / "model.npz"
+    light(n_modules=1).fit(*data()).save(path)
+    assert load(path).n_modules_ == 1
+    spoilt(path, **change)
+    with pytest.raises(ValueError, match=r"path: .*model\.npz is no estimator"):
+        load(path)
 
 
 @pytest.mark.parametrize("column", [1 + 1e-12 * np.arange(40), 1e14 + np.arange(40)])

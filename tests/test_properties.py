@@ -685,7 +685,7 @@ exempt(
     draw_curve
     draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over likeliest most_modules pack
-    passes rows_of_two spreads with_noise
+    passes read rebuild rows_of_two spreads with_noise
     shares_of slopes_and_bells some_of spline twins unpack warn_about weights_of
     warn_about_columns""",
 )
