@@ -183,8 +183,11 @@ def _check_common(settings: Experiment) -> None:
 
 # %% ../nbs/13_experiments.ipynb #5pn00001
 def split_names(names: str) -> list[str]:
-    """Names separated by commas, each once."""
-    return list(dict.fromkeys(name.strip() for name in names.split(",")))
+    """Names separated by commas, each once; "all" stands alone."""
+    asked = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    if "all" in asked and len(asked) > 1:
+        raise ValueError(f"methods must be 'all', or some names, got {names!r}")
+    return asked
 
 # %% ../nbs/13_experiments.ipynb #a8e6d336
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from modbook.image_trials import (
     ImageRule,
     ImageTrial,
 )
-from .images import SOURCES, choose_source, source_name
+from .images import MOST_IMAGES, SOURCES, choose_source, source_name
 from .theory import check_choice
 
 # %% ../nbs/17_image_results.ipynb #495a6796
@@ -242,7 +242,7 @@ class Fig4b(ImageExperiment):
 
     def __post_init__(self):
         super().__post_init__()
-        check_range("k", self.k, 0, 18)
+        check_range("k", self.k, 0, MOST_IMAGES)
 
     def grid(self) -> list[Cell]:
         """All methods at every k."""

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from modbook.images import (
     CLASSES,
+    MOST_IMAGES,
     OTHER_VERSION,
     VERSIONS,
     ImageTask,
@@ -639,7 +640,13 @@ def check_image_trial(t: ImageTrial) -> None:
     """Raise TypeError or ValueError that names the parameter that is out of range."""
     check_counts(k=t.k, n=t.n, epochs=t.epochs, batch=t.batch, n_test=t.n_test)
     check_counts(modules=t.modules, width=t.width, members=t.members)
-    check_counts(hidden=np.asarray(t.hidden or [0]))
+    if not t.hidden:
+        raise ValueError("hidden must have the width of a layer or more, got ()")
+    check_counts(hidden=np.asarray(t.hidden))
+    if t.k > MOST_IMAGES:
+        raise ValueError(f"k must be at most {MOST_IMAGES}, got {t.k}")
+    if t.batch < 2:
+        raise ValueError(f"batch must be at least 2, to be normed over, got {t.batch}")
     check_from(0, noise=t.noise, side=t.side)
     check_above(0, learning_rate=t.learning_rate)
     check_choice(NETWORKS, network=t.network)

@@ -2,13 +2,13 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'VARIABLE', 'BATCHES', 'RECORD', 'RECORDS', 'HOW', 'VERSIONS', 'OTHER_VERSION', 'JPEG_HASHES', 'TRAIN_SUMS',
-           'TRAIN_SQUARES', 'TEST_SUMS', 'NOTED', 'CIFAR10_CLASSES', 'URL', 'ARCHIVE_HASH', 'SOURCES', 'Images',
-           'read_digits', 'cifar10_folder', 'read_batch', 'check_balance', 'version', 'sha256', 'noted_hashes',
-           'channel_sums', 'check_known', 'read_cifar10', 'Resuming', 'why_not', 'unpack', 'told_what_to_do',
-           'download_cifar10', 'choose_source', 'read_images', 'source_name', 'shrink', 'draw_rows', 'Base', 'bases',
-           'k_hot', 'fillings', 'class_sets', 'check_share', 'held_out_sets', 'side_shares', 'shares_table',
-           'check_allowed', 'compose', 'seen', 'ImageTask', 'compose_task', 'noise_generator', 'batches',
-           'scoring_batches']
+           'TRAIN_SQUARES', 'TEST_SUMS', 'NOTED', 'CIFAR10_CLASSES', 'URL', 'ARCHIVE_HASH', 'SOURCES', 'RARE',
+           'MOST_IMAGES', 'Images', 'read_digits', 'cifar10_folder', 'read_batch', 'check_balance', 'version', 'sha256',
+           'noted_hashes', 'channel_sums', 'check_known', 'read_cifar10', 'Resuming', 'why_not', 'unpack',
+           'told_what_to_do', 'download_cifar10', 'choose_source', 'read_images', 'source_name', 'shrink', 'draw_rows',
+           'Base', 'bases', 'k_hot', 'fillings', 'class_sets', 'check_share', 'held_out_sets', 'side_shares',
+           'shares_table', 'check_allowed', 'compose', 'seen', 'ImageTask', 'compose_task', 'noise_generator',
+           'batches', 'scoring_batches']
 
 # %% ../nbs/03_images.ipynb #8cdd3291
 import hashlib
@@ -164,7 +164,10 @@ def noted_hashes(folder: Path) -> dict[str, str]:
     if not (folder / NOTED).is_file():
         return {}
     lines = (folder / NOTED).read_text().splitlines()
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    pairs = [line.split(maxsplit=1) for line in lines]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{folder / NOTED} has a line that is no checksum: delete it")
+    return {name: digest for digest, name in pairs}
 
 
 def channel_sums(records: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -521,6 +524,9 @@ def check_allowed(allowed: np.ndarray | None) -> None:
         raise ValueError(f"allowed must be (1024,) truth values, got {allowed!r:.60}")
 
 
+RARE = 100  # draws that may miss what is allowed
+
+
 def compose(
     rng: np.random.Generator,
     n: int,
@@ -537,6 +543,11 @@ def compose(
         return draw_rows(rng, n, k, len(labels))
     parts, left = [], n
     while left > 0:
+        if len(parts) == RARE and left == n:
+            raise ValueError(
+                f"allowed: none of its sets of classes came up in {RARE} draws of "
+                f"{max(1024, 2 * n):,} rows of k = {k} images"
+            )
         rows = draw_rows(rng, max(1024, 2 * left), k, len(labels))
         sets = np.bitwise_or.reduce(1 << labels[rows], axis=1)
         parts.append(rows[allowed[sets]][:left])
@@ -544,11 +555,17 @@ def compose(
     return np.concatenate(parts)
 
 # %% ../nbs/03_images.ipynb #487736fb
+MOST_IMAGES = 18  # whose sequence of classes is a number of 64 bits
+
+
 def seen(train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Whether the sequence of classes of each (n_test, k) row occurs in (n, k) ones."""
     check_counts(k=train.shape[1])
-    if train.shape[1] > 18:
-        raise ValueError(f"k must be at most 18, got {train.shape[1]}")
+    if train.shape[1] > MOST_IMAGES:
+        raise ValueError(f"k must be at most {MOST_IMAGES}, got {train.shape[1]}")
+    if test.ndim != 2 or test.shape[1] != train.shape[1]:
+        shapes = f"{train.shape} and {test.shape}"
+        raise ValueError(f"train and test must be (n, k) of one k, got {shapes}")
     digits = 10 ** np.arange(train.shape[1], dtype=np.int64)
     return np.isin(test @ digits, np.unique(train @ digits))
 

@@ -17,6 +17,7 @@ from modbook import images
 from modbook.image_results import Fig4b
 from modbook.image_trials import VARIANT_A, ImageTrial, run_image_trial
 from modbook.sweeps import plan
+from modbook.tasks import stream
 
 
 def archive() -> bytes:
@@ -244,3 +245,39 @@ def test_missing_images_are_asked_for_by_no_store(tmp_path, monkeypatch, capsys)
         rows.ask("fig4b", {"scale": "smoke", "data": "cifar10"})  # of another machine
     assert cli.main(["status", store]) == 0
     assert "its data are not here" in capsys.readouterr().out
+
+
+def test_sets_that_never_come_up_are_an_error():
+    labels, nothing = np.arange(10), np.zeros(1024, bool)
+    with pytest.raises(ValueError, match=r"allowed: none of its sets .* k = 2 images"):
+        images.compose(stream("none"), 5, 2, labels, nothing)
+
+
+def test_what_is_seen_has_one_k():
+    train, test = np.zeros((3, 2), int), np.zeros((3, 1), int)
+    with pytest.raises(ValueError, match=r"of one k, got \(3, 2\) and \(3, 1\)"):
+        images.seen(train, test)
+
+
+def test_a_garbled_note_of_checksums_is_named(tmp_path):
+    (tmp_path / images.NOTED).write_text("only-one-word\n")
+    with pytest.raises(ValueError, match=r"has a line that is no checksum: delete it"):
+        images.noted_hashes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (dict(hidden=()), "hidden must have the width"),
+        (dict(k=19), "k must be at most 18, got 19"),
+        (dict(batch=1), "batch must be at least 2"),
+    ],
+)
+def test_image_trials_that_cannot_be_are_refused_when_made(fields, said):
+    with pytest.raises(ValueError, match=said):
+        ImageTrial(**dict(data="digits", k=1, n=9, seed=0) | fields)
+
+
+def test_all_methods_stand_alone():
+    with pytest.raises(ValueError, match="methods must be 'all', or some names"):
+        Fig4b(scale="smoke", methods="all,random")
