@@ -689,25 +689,20 @@ class ModularRegressor(_Answering):
 
     It takes
 
-    - `n_modules`, "auto" or a number: the most modules sought. The evidence decides how
-      many are kept; "auto" lets it go as far as a quarter of what the samples could
-      determine, and no further than three times the number of features (at least 8, at
-      most 32);
+    - `n_modules`, "auto" or a number: the most modules sought, of which the evidence
+      keeps some; "auto" goes as far as a quarter of what the samples could determine,
+      and no further than three times the number of features (at least 8, at most 32);
     - `kind`, "linear" or "distance": what a module sees, a projection or a distance;
       distances have one scale for all features, so standardise those of unlike units;
     - `fallback`: whether other functions of the modules, functions of planes that they
       lie in, a Gaussian process of all inputs and boosted trees are cross-validated
       against what was found, where that leaves over 0.2 % of the variance unexplained;
       False is several times faster;
-    - `max_starts`, a number or None: random directions of the last scan, before the
-      search is given up; None: by the number of features, at most 300,000. Fewer are
-      faster, and may miss modules;
+    - `max_starts`, a number or None: random directions of the last scan; None: by the
+      number of features, at most 300,000. Fewer are faster, and may miss modules;
     - `random_state`, a number, a RandomState or None: where random directions come
       from; a number gives the same answer every time;
     - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
-
-    Several outputs share modules, and how large the noise is beside the signal: fit
-    those one at a time of which only some are noisy.
 
     The form "modules" predicts a tenth of the range of y beyond it at most; a standard
     deviation says how much further it would go. After `fit`, on one thread, it has
@@ -719,7 +714,8 @@ class ModularRegressor(_Answering):
       `return_std=True` adds its deviation;
     - `planes_`: where "planes" predict, each plane's function of one to three
       coordinates, a callable with `directions` (b, m) and `project`; else empty;
-    - `noise_`: the deviation of what no module explains, in units of y;
+    - `noise_`: the deviation of what no module explains, in units of y. Outputs share
+      its size beside the signal: fit them apart where only some are noisy;
     - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
     - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
       the same directions and differ beyond the data; "planes" has one function for all
@@ -866,7 +862,7 @@ def weights_of(directions: np.ndarray, X: np.ndarray) -> np.ndarray:
     weights = directions * X.std(0)
     return weights / max(np.abs(weights).max(), 1e-300)
 
-
+# %% ../nbs/20_estimator.ipynb #23054d56
 def draw_modules(
     found: Pursuit, functions: list, X: np.ndarray, y: np.ndarray, names: list[str]
 ) -> Figure:
@@ -1003,7 +999,7 @@ def read(path: str | Path) -> tuple[dict, dict[str, np.ndarray]]:
         raise KeyError("parameters")
     return about, arrays
 
-
+# %% ../nbs/20_estimator.ipynb #eb17e8c8
 def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
     """The estimator, which must answer at the mean of its inputs."""
     estimator, mean = ModularRegressor(**about["parameters"]), arrays["mean"]
@@ -1022,7 +1018,7 @@ def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
             raise ValueError("it answers with numbers that are not finite")
     return estimator
 
-
+# %% ../nbs/20_estimator.ipynb #eb17e8ca
 WRONG = (KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
 
 
