@@ -839,7 +839,7 @@ def draw_weights(bars: Axes, weights: np.ndarray, names: list[str]) -> None:
 
 # %% ../nbs/20_estimator.ipynb #23054d54
 WEIGHTS = "weight of a feature, per standard deviation"
-CENTRES = "centre of the module, in standard deviations from the mean"
+CENTRES = "centre, in standard deviations from the mean"
 
 
 def rows_of_two(
