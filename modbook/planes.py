@@ -125,7 +125,7 @@ def free_in_planes(dims: Iterable[int], r: int) -> int:
 class Fit:
     """Planes that were tuned on some samples."""
 
-    L: float  # -2 log evidence, up to a constant
+    L: float  # -2 log evidence of all outputs, up to a constant
     n: int  # samples
     P: tuple[torch.Tensor, ...]  # (r, b) of each plane
     logs: torch.Tensor  # (g + 2,) of sizes, the variance of slopes, and noise
@@ -166,7 +166,7 @@ def tune_planes(
     start = torch.cat([torch.cat(list(P), 1).flatten(), logs])
     limits = [(-8, 8)] * numbers + [(-14, 14)] * g + [(-14, 6), NOISE]
     L, vector = tune_process(kernel, start, limits, t, steps)
-    return Fit(float(L), len(Z), *apart(vector))
+    return Fit(float(L) * t.shape[1], len(Z), *apart(vector))
 
 # %% ../nbs/20_planes.ipynb #ebbe8ca3
 def pair_scores(

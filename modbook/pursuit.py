@@ -11,8 +11,8 @@ __all__ = ['STILL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'SHARE'
            'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price',
            'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data',
            'Search', 'run', 'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify',
-           'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
-           'pursued_projections', 'lessons', 'teach']
+           'steepness', 'prices', 'weed', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function',
+           'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -938,6 +938,7 @@ class Settings:
     stretched: bool = True  # modules are offered waves that their priors rule out
     finer: bool = True  # finer grids are searched where much is left over
     exchanged: bool = True  # where all modules are used, a better one replaces one
+    weeded: bool = True  # at the end, directions of steep functions cost more
     modes: int = 32  # frequencies of the first grid
     most_modes: int = 128  # and of the last
     scanned: int = 20_000  # samples that a scan looks at
@@ -951,7 +952,7 @@ class Settings:
         check_counts(**counts, scanned=self.scanned, refined=self.refined)
         check_counts(kept=self.kept)
         flags = dict(finer=self.finer, exchanged=self.exchanged)
-        check_flags(stretched=self.stretched, **flags)
+        check_flags(stretched=self.stretched, weeded=self.weeded, **flags)
         check_choice(KINDS, kind=self.kind)
         check_above(0, quiet=self.quiet)
         for name in ("starts", "most_starts"):
@@ -1296,7 +1297,9 @@ def finish(model: Model, X: torch.Tensor, y: torch.Tensor, settings: Settings) -
         model = stretch(model, X, y)
     model = tune(refine(model, X, y, 20), 20)
     model = widen(model, X, y, settings.most_modes)
-    return simplify(prune(tune(refine(model, X, y, 5), 20)), X, y, settings.quiet)
+    model = prune(tune(refine(model, X, y, 5), 20))
+    model = weed(model, X, y) if settings.weeded else model
+    return simplify(model, X, y, settings.quiet)
 
 
 def simplify(model: Model, X: torch.Tensor, y: torch.Tensor, quiet: float) -> Model:
@@ -1306,6 +1309,40 @@ def simplify(model: Model, X: torch.Tensor, y: torch.Tensor, quiet: float) -> Mo
         fewer = keep(model, [j for j in range(len(model.U)) if j != least])
         fewer = tune(refine(tune(fewer, 4), X, y, 20), 20)
         if not fewer.fit.variance < quiet:
+            break
+        model = fewer
+    return model
+
+# %% ../nbs/07_pursuit.ipynb #weedcd01
+def steepness(model: Model) -> np.ndarray:
+    """(k,) mean squared slopes of each module's function, over the noise variance."""
+    squares = []
+    for j in range(len(model.U)):
+        own = block(model.axis, model.r, j)
+        slopes = slope_weights(model.axis, model.weights(j))
+        squares.append((slopes * (model.data.G[own, own] @ slopes)).sum().item())
+    return np.array(squares) / (model.data.n * model.fit.variance)
+
+
+def prices(model: Model) -> np.ndarray:
+    """(k,) what each module has to gain, its function known; no less than `price`."""
+    free = model.r - (model.kind == "linear")  # numbers of a direction, or a centre
+    costs = free * np.log(model.data.n * steepness(model).clip(1))
+    return costs.clip(price(model))
+
+
+def weed(model: Model, X: torch.Tensor, y: torch.Tensor) -> Model:
+    """Drop modules that gain less than their directions cost, the least first."""
+    while k := len(model.U):
+        owed = prices(model)
+        asked = (importance(model) / owed).argsort()[:3]
+        without = {j: keep(model, [i for i in range(k) if i != j]) for j in asked}
+        j = min(without, key=lambda j: without[j].L - owed[j])
+        fewer = without[j]
+        if fewer.L > model.L + 4 * owed[j]:
+            break
+        fewer = tune(refine(tune(fewer, 8), X, y, 6), 8)
+        if fewer.L > model.L + owed[j]:
             break
         model = fewer
     return model

@@ -275,6 +275,7 @@ def test_saved_without_pickle(form, tmp_path, monkeypatch):
     monkeypatch.setattr(estimator, "cross_validate", lambda *a: scores)
     monkeypatch.setattr(estimator, "LEFT_OVER", -1.0)
     monkeypatch.setattr(estimator, "CLEAR", np.inf)  # whatever the evidence says
+    monkeypatch.setattr(estimator, "SURE", np.inf)
     X, y = data(60)
     model = light(fallback=True).fit(pd.DataFrame(X, columns=list("abcd")), y)
     assert model.form_ == form
