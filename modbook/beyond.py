@@ -2,11 +2,12 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LADDER', 'PEERS_LADDER', 'LADDERS', 'MULTIPLE',
-           'MISSED', 'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'relative_error', 'measured',
-           'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed', 'climbs',
-           'median_interval', 'complexity_table', 'starts_for', 'telling', 'module_fates', 'why_missed', 'judge_peers',
-           'count_verdicts', 'reached', 'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity',
-           'draw_complexity', 'draw_peers', 'shared_draws', 'errors_by_size', 'draw_errors_by_size']
+           'MISSED', 'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'FATES', 'relative_error',
+           'measured', 'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets', 'large_grid', 'rungs', 'needed',
+           'climbs', 'median_interval', 'complexity_table', 'starts_for', 'telling', 'module_fates', 'why_missed',
+           'judge_peers', 'count_verdicts', 'reached', 'claim_peers', 'claim_targets', 'claim_large',
+           'claim_complexity', 'draw_medians', 'draw_complexity', 'draw_fates', 'draw_peers', 'shared_draws',
+           'errors_by_size', 'draw_errors_by_size']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
@@ -19,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -373,29 +375,60 @@ CLIMBERS = {  # methods, their looks and names, in the order of the legend
 }
 
 
+def draw_medians(
+    axes: Axes, m: pd.Series, group: pd.DataFrame, style: str, name: str
+) -> None:
+    """One method, at m: its intervals, an arrow for an end that is infinite."""
+    most = group.free * LADDER[-1]
+    known = group[np.isfinite(group["median"])]
+    middle, judged = known["median"], known.low > 0
+    endless = judged & np.isinf(known.high)
+    above = (known.high - middle).where(judged).mask(endless, 0)
+    reach = [middle - known.low.where(judged), above]
+    (line, *_) = axes.errorbar(
+        m[known.index], middle, reach, fmt=style, capsize=3, label=name
+    )
+    color = line.get_color()
+    for i in known.index[endless]:
+        look = dict(arrowstyle="->", color=color, shrinkA=0, shrinkB=0)
+        axes.annotate("", (m[i], most[i]), (m[i], middle[i]), arrowprops=look)
+    censored = group.index.difference(known.index)
+    axes.plot(m[censored], most[censored], style[0], color=color, mfc="none")
+
+# %% ../nbs/22_beyond.ipynb #707a0940
 def draw_complexity(table: pd.DataFrame) -> Figure:
     """Samples needed against m = k; hollow: the median task needs more than that."""
     figure, axes = plt.subplots(figsize=(6, 5.4), layout="constrained")
     for place, (method, (style, name)) in enumerate(CLIMBERS.items()):
         group = table[table.method == method]
-        if group.empty:
-            continue
-        most, m = group.free * LADDER[-1], group.m + 0.12 * (place - 3)
-        known = group[np.isfinite(group["median"])]
-        middle, low = known["median"], known.low.replace(0, np.nan)
-        high = np.minimum(known.high, most[known.index]).where(known.low > 0)
-        reach = [middle - low, high - middle]
-        (line, *_) = axes.errorbar(
-            m[known.index], middle, reach, fmt=style, capsize=3, label=name
-        )
-        above = group.index.difference(known.index)
-        axes.plot(m[above], most[above], style[0], color=line.get_color(), mfc="none")
+        if len(group):
+            draw_medians(axes, group.m + 0.12 * (place - 3), group, style, name)
     free = table.drop_duplicates("m").sort_values("m")
     axes.plot(free.m, free.free, ":", color="black", label="free parameters")
     axes.plot(free.m, MULTIPLE * free.free, "-.", color="0.5", label="8 times as many")
     axes.set_yscale("log")
     axes.set_xlabel("input dimension = number of modules")
     axes.set_ylabel("samples for 2 % of the variance")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+# %% ../nbs/22_beyond.ipynb #707a0942
+FATES = {"found": "o", "missed": "x", "missed, seen from nowhere": "^"}
+
+
+def draw_fates(rows: pd.DataFrame) -> Figure:
+    """Starts that each module asks for against those tried; infinite ones on top."""
+    figure, axes = plt.subplots(figsize=(6, 4.4), layout="constrained")
+    missed, never = rows.cosine < MISSED, np.isinf(rows.starts)
+    starts = rows.starts.mask(never, 10 * rows.starts[~never].max())
+    kinds = (~missed, missed & ~never, missed & never)
+    for (name, marker), some in zip(FATES.items(), kinds, strict=True):
+        axes.plot(rows.tried[some], starts[some], marker, mfc="none", label=name)
+    decades = np.log10([rows.tried.min(), rows.tried.max()])
+    ends = 10.0 ** np.array([np.floor(decades[0]), np.ceil(decades[1])])
+    axes.plot(ends, ends, "--", color="black", label="as many as were tried")
+    axes.set(xscale="log", yscale="log", xlabel="starts that were tried")
+    axes.set_ylabel("starts for one hit")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 

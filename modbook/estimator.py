@@ -2,17 +2,18 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'DEGREE', 'FUNCTIONS', 'ON_MODULES', 'FORMS', 'MARGIN', 'CLEAR',
-           'HINT', 'SURE', 'NOTHING', 'FEW', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT', 'KINDS_OF_MODEL', 'WRONG',
-           'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth', 'Trees', 'fit_trees', 'Modules', 'free_numbers',
-           'passes', 'with_noise', 'of_the_mean', 'left_over', 'fit_modules', 'apart', 'bell', 'bends', 'spline',
-           'product', 'power', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start',
+           'HINT', 'SURE', 'NOTHING', 'FEW', 'ELSEWHERE', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT', 'KINDS_OF_MODEL',
+           'WRONG', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth', 'Trees', 'fit_trees', 'Modules',
+           'free_numbers', 'passes', 'with_noise', 'of_the_mean', 'left_over', 'fit_modules', 'apart', 'bell', 'bends',
+           'spline', 'product', 'power', 'additive', 'Additive', 'additive_function', 'fit_additive', 'additive_start',
            'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'likeliest', 'cost', 'surest', 'choose_form',
-           'ModuleFunction', 'most_modules', 'fit_as_many', 'ModularRegressor', 'settings_of', 'describe', 'check_size',
-           'twins', 'warn_about_columns', 'firsts', 'warn_about', 'draw_curve', 'draw_weights', 'rows_of_two',
-           'some_of', 'weights_of', 'draw_modules', 'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain',
-           'read', 'rebuild', 'load']
+           'ModuleFunction', 'straight_part', 'most_modules', 'fit_as_many', 'ModularRegressor', 'settings_of',
+           'describe', 'check_size', 'twins', 'warn_about_columns', 'firsts', 'warn_about', 'draw_curve',
+           'draw_weights', 'rows_of_two', 'some_of', 'weights_of', 'draw_line', 'draw_modules', 'draw_map',
+           'draw_planes', 'pack', 'unpack', 'save', 'plain', 'read', 'rebuild', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
+import errno
 import json
 import math
 import warnings
@@ -51,6 +52,7 @@ from modbook.processes import (
 from .products import one_thread
 from modbook.pursuit import (
     KINDS,
+    LEVEL,
     STILL,
     Axis,
     Model,
@@ -385,7 +387,7 @@ def additive_function(
     part, form = FUNCTIONS[model.form]
     at = lambda a, b: size * form(scale, *part(a, b))  # noqa: E731
     z, data = z - model.offset, model._seen(model.points)[1][j]
-    return centred(model, at(data[:, None], data), at(z[:, None], data), at(z, z))
+    return centred(model, lambda a, b: at(a[:, None], b), data, z, at(z, z))
 
 # %% ../nbs/20_estimator.ipynb #a3b0e042
 def fit_additive(
@@ -589,6 +591,26 @@ class ModuleFunction:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value
 
+# %% ../nbs/20_estimator.ipynb #strght02
+def straight_part(model: Modules | Additive | Planes) -> tuple[np.ndarray, np.ndarray]:
+    """(d,) and (d, m): what a form adds to its functions, a constant and slopes.
+
+    Less where the form "modules" keeps a prediction near the range of y.
+    """
+    if isinstance(model, Modules):
+        found, data, fit = model.found, model.found.model.data, model.found.model.fit
+        parts = data.G[0] / data.n, fit.alpha, found.inputs.mean, found.inputs.to
+        average, alpha, mean, to = (part.cpu().numpy() for part in parts)
+        centre, spread = (part.cpu().numpy() for part in (found.centre, found.spread))
+        inputs = slice(1, 1 + found.model.r)
+        beta, at, level = alpha[inputs], average[inputs], average @ alpha
+    else:
+        centre, spread, mean, to = model.centre, model.spread, model.mean, model.to
+        beta = np.exp(model.logs[-1]) * model.points.T @ model.alpha
+        at, level = model.points.mean(0), -model.noise * model.alpha.mean(0)
+    slopes = spread[:, None] * (to @ beta).T
+    return centre + spread * (level - at @ beta) - slopes @ mean, slopes
+
 # %% ../nbs/20_estimator.ipynb #20cf73a7
 def most_modules(n_modules: object, n: int, m: int) -> tuple[int, int]:
     """Modules to seek at first, and at most; warns of more than n can carry."""
@@ -725,7 +747,12 @@ class _Answering(_Fitting):
         return y.reshape(shape), self._model.deviation(X).reshape(shape)
 
     def plot(self, X, y, names=None) -> Figure:
-        """Draw the modules that were found, with data; for one output."""
+        """Draw what was found, with data, a row each: modules, or planes where they
+        predict, or a line where there are neither. For one output.
+
+        `names` are those of the features, of which the twelve with the largest weights
+        are shown. Where "smooth" or "trees" predict, modules are drawn all the same.
+        """
         check_is_fitted(self)
         if len(self._found.centre) > 1:
             raise ValueError("plot draws one output: fit one at a time")
@@ -739,7 +766,14 @@ class _Answering(_Fitting):
         names = [str(name).replace("$", r"\$") for name in names]
         if self.planes_:
             return draw_planes(self.planes_, X, y, names)
-        return draw_modules(self._found, self.functions_, X, y, names)
+        if self.functions_:
+            return draw_modules(self._found, self.functions_, X, y, names)
+        if self.form_ in ELSEWHERE:
+            raise ValueError(
+                "no module was found, so there is nothing to draw: what predicts is "
+                f"form_, {self.form_!r}"
+            )
+        return draw_line(self.intercept_, self.coef_, X, y, names)
 
     def save(self, path) -> None:
         """Write the fitted estimator to a .npz file; nothing in it is pickled."""
@@ -779,19 +813,24 @@ class ModularRegressor(_Answering):
     - `functions_`: each module's function of its projection, a callable, as what
       predicts has it (the pursuit, where "planes", "smooth" or "trees" do);
       `return_std=True` adds its deviation;
+    - `intercept_`, `coef_`: a constant and a slope along each feature, which are
+      predicted beside these functions (or those of `planes_`, where they predict);
     - `planes_`: where "planes" predict, each plane's function of one to three
       coordinates, a callable with `directions` (b, m) and `project`; else empty;
     - `noise_`: the deviation of what no module explains, in units of y. Outputs share
       its size beside the signal: fit them apart where only some are noisy;
     - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
-    - `form_`: what predicts. "modules", "gaussian modules" and "spline modules" have
-      the same directions and differ beyond the data; "planes" has one function for all
-      directions in a plane; "smooth" and "trees" have none. `cv_errors_`: the
-      cross-validated errors, if it was chosen (of "planes", where no two directions
-      share one, those of "modules").
+    - `form_`: what predicts. "modules", "gaussian modules", "spline modules" and
+      "polynomial modules" have the same directions and other functions; "planes" has
+      one function for all directions in a plane; "smooth" and "trees" have none.
+      `cv_errors_`: the cross-validated errors, if it was chosen (of "planes", where no
+      two directions share one, those of "modules").
     """
 
 # %% ../nbs/20_estimator.ipynb #0f734071
+ELSEWHERE = ("smooth", "trees")  # forms that have no modules
+
+
 def settings_of(estimator: ModularRegressor, n: int, m: int) -> tuple[Settings, int]:
     """Of the pursuit at first, for (n, m) inputs; the most modules."""
     check_flags(fallback=estimator.fallback)
@@ -820,6 +859,9 @@ def describe(
     count = len(model.dims) if form == "planes" else 0
     e.planes_ = [PlaneFunction(model, g) for g in range(count)]
     e.noise_ = float(found.noise[0]) if e._flat else found.noise
+    constant, slopes = straight_part(modules if form in ELSEWHERE else e._model)
+    e.intercept_ = float(constant[0]) if e._flat else constant
+    e.coef_ = slopes[0] if e._flat else slopes
 
 # %% ../nbs/20_estimator.ipynb #9ba116ac
 def check_size(X: np.ndarray, y: np.ndarray) -> None:
@@ -888,11 +930,12 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
             "deviation can be relied on; give more samples or fewer features.",
             stacklevel=4,
         )
-    level = np.flatnonzero(np.ptp(y, axis=0) == 0)
+    level = np.flatnonzero(y.std(0) <= LEVEL * np.abs(y).max(0))
     if len(level):
         which = f" in outputs {level.tolist()}" if y.shape[1] > 1 else ""
         warnings.warn(
-            f"y is constant{which}, and so is the prediction: check the target.",
+            f"y is constant{which}, and so is the prediction, or varies by less than "
+            "float64 can tell from nothing: check the target, or subtract its mean.",
             stacklevel=4,
         )
 
@@ -947,6 +990,20 @@ def weights_of(directions: np.ndarray, X: np.ndarray) -> np.ndarray:
     return weights / max(np.abs(weights).max(), 1e-300)
 
 # %% ../nbs/20_estimator.ipynb #23054d56
+def draw_line(
+    constant: float, slopes: np.ndarray, X: np.ndarray, y: np.ndarray, names: list[str]
+) -> Figure:
+    """What is predicted where no module was found: a line, over data; its slopes."""
+    figure, ((line, bars),) = rows_of_two(1, 2.6)
+    seen, some = X @ slopes, some_of(len(X))
+    line.plot(seen[some], y[some] - constant, ".", color="0.7", ms=3)
+    line.plot(*[[seen.min(), seen.max()]] * 2, color="black")
+    line.set_xlabel("linear part (data, prediction)")
+    line.set_ylabel("y less the constant")
+    draw_weights(bars, weights_of(slopes[None], X), names)
+    return figure
+
+
 def draw_modules(
     found: Pursuit, functions: list, X: np.ndarray, y: np.ndarray, names: list[str]
 ) -> Figure:
@@ -954,10 +1011,6 @@ def draw_modules(
 
     Of a module that sees distances, where its centre is in place of the weights.
     """
-    if not functions:
-        raise ValueError(
-            "no module was found, so there is nothing to draw: form_ says what predicts"
-        )
     whole = functions[0].process or Modules(found)
     left = y - whole.predict(X)[:, 0]
     some = some_of(len(X))
@@ -1066,14 +1119,15 @@ def save(estimator: ModularRegressor, path: str | Path) -> None:
 
 
 def plain(value: object) -> str | int | float | bool | None:
-    """A parameter as JSON has it; a generator, or a device object, becomes None."""
+    """A parameter as JSON has it; a device its name; a generator becomes None."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = str(value) if isinstance(value, torch.device) else value
     return value if isinstance(value, (str, int, float, bool)) else None
 
 # %% ../nbs/20_estimator.ipynb #eb17e8c6
 def read(path: str | Path) -> tuple[dict, dict[str, np.ndarray]]:
     """What `save` wrote: the line of JSON, and the arrays."""
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     about = json.loads(str(arrays.pop("about")))
     check_choice((FORMAT,), format=about["format"])
@@ -1085,9 +1139,11 @@ def read(path: str | Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 # %% ../nbs/20_estimator.ipynb #eb17e8c8
 def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
-    """The estimator, which must answer at the mean of its inputs."""
+    """The estimator, which must answer at the mean of its inputs, whatever is asked."""
     estimator, mean = ModularRegressor(**about["parameters"]), arrays["mean"]
     other = {k[6:]: arrays.pop(k) for k in list(arrays) if k.startswith("other_")}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError("not all of it is finite")
     estimator.n_features_in_, estimator._flat = about["features"], about["flat"]
     if about["names"]:
         estimator.feature_names_in_ = np.array(about["names"], dtype=object)
@@ -1097,20 +1153,27 @@ def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
         model = KINDS_OF_MODEL[form](**other)
     modules = Modules(unpack(arrays, about["numbers"]))
     describe(estimator, modules, form, model, about["cv_errors"])
-    for answers in (modules, estimator._model):
-        if not np.isfinite(answers.predict(mean[None])).all():
-            raise ValueError("it answers with numbers that are not finite")
+    if len(mean) != about["features"]:
+        raise ValueError("it has inputs of another kind")
+    functions = [function(0.0, True)[1] for function in estimator.functions_]
+    asked = [(one.predict, one.deviation) for one in (modules, estimator._model)]
+    answers = [answer(mean[None]) for answer in sum(asked, ())]
+    if not all(np.isfinite(one).all() for one in answers + functions):
+        raise ValueError("it answers with numbers that are not finite")
     return estimator
 
 # %% ../nbs/20_estimator.ipynb #eb17e8ca
 WRONG = (KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
+WRONG += (OverflowError, EOFError, BadZipFile)
 
 
 def load(path: str | Path) -> ModularRegressor:
     """Read what `save` wrote. ValueError if the file is something else."""
     try:
         return rebuild(*read(path))
-    except (*WRONG, EOFError, BadZipFile):
-        raise ValueError(
-            f"path: {path} is no estimator saved by this modbook"
-        ) from None
+    except WRONG:
+        pass
+    except OSError as error:  # a damaged file can point to where it has no content
+        if error.errno != errno.EINVAL:
+            raise
+    raise ValueError(f"path: {path} is no estimator saved by this modbook")

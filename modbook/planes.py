@@ -322,18 +322,23 @@ class PlaneFunction:
 
     def project(self, X: ArrayLike) -> np.ndarray:
         """(n, b) coordinates of (n, m) inputs."""
-        return np.asarray(X, dtype=float) @ self._axes()[0]
+        X, axes = np.asarray(X, dtype=float), self._axes()[0]
+        if X.ndim != 2 or X.shape[1] != len(axes):
+            raise ValueError(f"X must be (n, {len(axes)}), got {X.shape}")
+        return X @ axes
 
-    def __call__(self, z: ArrayLike, return_std: bool = False):
+    def __call__(self, z: ArrayLike | float | int, return_std: bool = False):
         """The centred function at (n, b) coordinates: (n,), or (n, d) for d outputs."""
         (axes, turn), own = self._axes(), self.process
         p, size = own.each()[self.g], math.exp(own.logs[self.g])
-        z = torch.as_tensor((np.asarray(z, dtype=float) - own.mean @ axes) @ turn)
-        data = torch.as_tensor(own.points) @ p
-        at = lambda a, b: size * gaussian(a, b)  # noqa: E731
-        value, deviation = centred(
-            own, at(data, data), at(z, data), torch.full((len(z),), size)
-        )
+        z, b = np.asarray(z, dtype=float), p.shape[1]
+        z = z.reshape(-1, 1) if b == 1 and z.ndim < 2 else z
+        if z.ndim != 2 or z.shape[1] != b or not np.isfinite(z).all():
+            raise ValueError(f"z must be finite and (n, {b}), got shape {z.shape}")
+        z, data = torch.as_tensor((z - own.mean @ axes) @ turn), own.points @ p.numpy()
+        at = lambda q, n: size * gaussian(q, n)  # noqa: E731
+        each = torch.full((len(z),), size, dtype=z.dtype)
+        value, deviation = centred(own, at, torch.as_tensor(data), z, each)
         if value.shape[1] == 1:
             value, deviation = value[:, 0], deviation[:, 0]
         return (value, deviation) if return_std else value

@@ -92,8 +92,9 @@ def tune_process(
     """-2 log evidence an output, up to a constant; the logs that it is lowest at."""
 
     def loss(vector):
-        logs = torch.tensor(vector, requires_grad=True)
-        K = kernel(logs[:-1])
+        with torch.enable_grad():  # whoever calls
+            logs = torch.tensor(vector, requires_grad=True)
+            K = kernel(logs[:-1])
         with torch.no_grad():
             chol, done = factorise(K, logs[-1])
             if not done:
@@ -179,12 +180,23 @@ def gaussian(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 # %% ../nbs/20_processes.ipynb #2247955f
 def centred(
     model: Process,
-    inside: torch.Tensor,  # (n, n) covariances of one function at the data
-    K: torch.Tensor,  # (q, n) elsewhere with the data
-    own: torch.Tensor,  # (q,) elsewhere
+    at: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],  # (q,), (n,) -> (q, n)
+    data: torch.Tensor,  # (n,) or (n, b), what the function sees of the data
+    z: torch.Tensor,  # (q,) or (q, b) elsewhere
+    own: torch.Tensor,  # (q,) the covariance of each of those with itself
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(q, d) values of one of a process's functions, less their mean; deviations."""
-    inside = inside.mean(0)
+    """(q, d) values of one of a process's functions, less their mean; deviations.
+
+    Of many places some at a time, as many as memory is meant for.
+    """
+    inside = at(data, data).mean(0)
+    some = chunks(max(1, len(z)), len(data))
+    parts = [_centred(model, inside, at(z[i], data), own[i]) for i in some]
+    values, deviations = map(np.concatenate, zip(*parts, strict=True))
+    return values, deviations
+
+
+def _centred(model, inside, K, own):
     own = own - 2 * K.mean(1) + inside.mean()
     K = K - inside  # covariances of the centred function with the data
     left = own.numpy() - explained(model.chol, K)

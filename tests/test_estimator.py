@@ -23,11 +23,12 @@ from modbook.estimator import (
     FORMS,
     FUNCTIONS,
     ModularRegressor,
+    ModuleFunction,
     fit_form,
     fit_modules,
     load,
 )
-from modbook.planes import Fit
+from modbook.planes import Fit, PlaneFunction
 from modbook.products import one_thread
 from modbook.pursuit import Settings
 from modbook.tasks import sample_inputs, sample_sine_tasks, stream
@@ -182,6 +183,11 @@ def spoilt(path, arrays=None, numbers=None, **about):
         dict(arrays=dict(U=np.ones((1, 3)))),
         dict(arrays=dict(alpha=np.ones((2, 2)))),
         dict(arrays=dict(mean=np.ones(3))),
+        dict(arrays=dict(chol=np.full((2, 2), np.nan))),
+        dict(arrays=dict(root=np.ones(2))),
+        dict(arrays=dict(low=np.array([-np.inf]))),
+        dict(arrays=dict(trace=np.full((1, 3), np.inf))),
+        dict(features=7),
     ],
 )
 def test_altered_files_are_refused(tmp_path, change):
@@ -270,13 +276,13 @@ def planes_seen(monkeypatch):
 def test_saved_without_pickle(form, tmp_path, monkeypatch):
     import modbook.estimator as estimator
 
-    scores = dict.fromkeys(estimator.FORMS, np.ones((60, 1)))
-    scores |= {form: np.full((60, 1), 0.01)}
+    scores = dict.fromkeys(estimator.FORMS, np.ones((150, 1)))
+    scores |= {form: np.full((150, 1), 0.01)}
     monkeypatch.setattr(estimator, "cross_validate", lambda *a: scores)
     monkeypatch.setattr(estimator, "LEFT_OVER", -1.0)
     monkeypatch.setattr(estimator, "CLEAR", np.inf)  # whatever the evidence says
     monkeypatch.setattr(estimator, "SURE", np.inf)
-    X, y = data(60)
+    X, y = data()
     model = light(fallback=True).fit(pd.DataFrame(X, columns=list("abcd")), y)
     assert model.form_ == form
     model.save(tmp_path / "m.npz")
@@ -373,8 +379,10 @@ def test_noise_is_not_learned():
     X, y = rng.standard_normal((200, 5)), rng.standard_normal(200)
     with pytest.warns(UserWarning, match="better than the mean"):
         fitted = light(fallback=True).fit(X, y)
-    assert fitted.form_ == "modules"
-    assert fitted.score(X, y) < 0.5
+    assert (fitted.form_, fitted.n_modules_) == ("modules", 0)
+    guess, deviation = fitted.predict(X, return_std=True)
+    np.testing.assert_allclose(guess, y.mean())
+    np.testing.assert_allclose(deviation, y.std(), rtol=0.01)
     assert fitted.cv_errors_
 
 
@@ -462,3 +470,102 @@ def test_errors_name_what_is_wrong():
     plt.close(fitted.plot(X, y, names=["$x", "$\\foo$", "c", "d"]))
     assert fitted.functions_[0](0.0).shape == (1,)
     assert fitted.functions_[0]([0.0, 1.0]).shape == (2,)
+
+
+@pytest.mark.parametrize("again", ["a third", "all", "bootstrap"])
+def test_copies_of_samples_count_once(again):
+    X, y = data(150)
+    rows = {"a third": np.r_[:150, :50], "all": np.r_[:150, :150]}
+    rows["bootstrap"] = np.random.default_rng(1).integers(0, 150, 150)
+    rows = rows[again]
+    with pytest.warns(UserWarning, match="samples are copies of others") as told:
+        several = light().fit(X[rows], y[rows])
+    assert {warning.filename for warning in told} == {__file__}
+    first = rows[np.sort(np.unique(rows, return_index=True)[1])]
+    once = light().fit(X[first], y[first])
+    np.testing.assert_array_equal(several.predict(X), once.predict(X))
+
+
+def test_measurements_of_the_same_inputs_are_no_copies():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (300, 2)).astype(float)
+    y = X[:, 0] + rng.integers(0, 2, 300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = light().fit(X, y)
+    assert 0.4 < fitted.noise_ < 0.6
+
+
+def test_as_many_modules_as_still_lower_the_error():
+    rng = np.random.default_rng(0)
+    U = np.linalg.qr(rng.standard_normal((8, 8)))[0][:5]
+    links = np.tanh, np.abs, np.sin, lambda z: np.cos(1.5 * z), lambda z: z.clip(0)
+    X = rng.standard_normal((1150, 8))
+    y = sum(f(1.5 * z) for f, z in zip(links, (X @ U.T).T, strict=True))
+    y = y + 0.02 * rng.standard_normal(len(y))
+    fitted = light(n_modules="auto", max_starts=8000, fallback=True)
+    fitted.fit(X[:150], y[:150])
+    assert fitted.n_modules_ >= 5 > 150 // (8 + 2) // 4, "a quarter of what they say"
+    assert fitted.form_ in ("modules", *FUNCTIONS)
+    assert fitted.score(X[150:], y[150:]) > 0.98
+
+
+def test_a_device_may_be_an_object_and_is_saved_by_name(tmp_path):
+    X, y = data()
+    light(device=torch.device("cpu")).fit(X, y).save(tmp_path / "m.npz")
+    assert load(tmp_path / "m.npz").fit(X, y).device == "cpu"
+
+
+def test_fits_where_no_slopes_are_wanted():
+    X, y = data(60)
+    with torch.no_grad():
+        guess = light(fallback=True).fit(X, y).predict(X)
+    np.testing.assert_array_equal(guess, light(fallback=True).fit(X, y).predict(X))
+
+
+@pytest.mark.parametrize("level", [1e13, -1e13])
+def test_targets_that_hardly_vary_are_named(level):
+    X, y = data()
+    with pytest.warns(UserWarning, match="y is constant, and so is the prediction, or"):
+        light().fit(X, level + y)
+
+
+def test_functions_are_evaluated_in_pieces(monkeypatch):
+    X, y = data(90)
+    modules = fit_modules(X, y[:, None], np.random.default_rng(0), Settings(2), "cpu")
+    process = fit_form(
+        "spline modules", modules, X, y[:, None], np.random.default_rng(0)
+    )
+    functions = [ModuleFunction(modules.found, 0, one) for one in (None, process)]
+    z = np.linspace(-2, 2, 50)
+    whole = [function(z, return_std=True) for function in functions]
+    monkeypatch.setattr("modbook.pursuit.CHUNK", 8 * 90 * 7)
+    for function, expected in zip(functions, whole, strict=True):
+        for part, same in zip(function(z, return_std=True), expected, strict=True):
+            np.testing.assert_allclose(part, same, rtol=1e-9, atol=1e-12)
+
+
+def test_planes_say_what_shape_they_want():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 5))
+    y = np.cos(2 * np.linalg.norm(X[:, :2], axis=1))
+    modules = fit_modules(X, y[:, None], rng, Settings(6, most_starts=4000), "cpu")
+    plane = PlaneFunction(fit_form("planes", modules, X, y[:, None], rng), 0)
+    b = len(plane.directions)
+    assert b > 1
+    assert plane(plane.project(X)).shape == (300,)
+    for z in (0.0, np.zeros(b + 1), np.zeros((4, b + 1)), np.full((4, b), np.nan)):
+        with pytest.raises(ValueError, match=rf"z must be finite and \(n, {b}\)"):
+            plane(z)
+    with pytest.raises(ValueError, match=r"X must be \(n, 5\)"):
+        plane.project(X[:, :4])
+
+
+def test_the_straight_part_is_all_that_is_left():
+    X, y = data()
+    two = np.column_stack([y + X[:, 3], 3 - 2 * X[:, 1]])
+    for targets in (y + 5, two):
+        fitted = light().fit(X, targets)
+        rest = fitted.intercept_ + X @ fitted.coef_.T
+        rest = rest + sum(f(f.project(X)) for f in fitted.functions_)
+        np.testing.assert_allclose(rest, fitted.predict(X), atol=1e-6)

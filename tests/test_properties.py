@@ -668,7 +668,8 @@ exempt(
     TABLES,
     """
     climbs complexity_table count_verdicts draw_complexity draw_errors_by_size
-    draw_peers errors_by_size judge_peers judge_targets shared_draws why_missed""",
+    draw_fates draw_medians draw_peers errors_by_size judge_peers judge_targets
+    shared_draws why_missed""",
 )
 exempt(
     "estimator",
