@@ -683,10 +683,13 @@ exempt(
     INSIDE,
     """
     additive additive_start apart bell bends check_size choose_form cost cross_validate
-    draw_curve
-    draw_map draw_modules draw_planes draw_weights fit_additive fit_form fit_modules
-    fit_smooth fit_trees for_folds free_numbers left_over likeliest most_modules pack
-    passes read rebuild rows_of_two spreads with_noise
+    draw_curve draw_line
+    draw_map draw_modules draw_planes draw_weights firsts fit_additive fit_as_many
+    fit_form fit_modules
+    fit_smooth fit_trees for_folds free_numbers left_over likeliest most_modules
+    of_the_mean pack
+    passes power product read rebuild rows_of_two spreads straight_part surest
+    with_noise
     shares_of slopes_and_bells some_of spline twins unpack warn_about weights_of
     warn_about_columns""",
 )
@@ -765,7 +768,7 @@ exempt(
     log_density log_spectrum mean module_axis module_function moments
     normal_equations places posterior predict price prune refine rounds run
     scan scorer see settle simplify slope_weights solve spectrum subset tangent
-    teach tune uphill variances waves whiten widen""",
+    prices steepness teach tune uphill variances waves weed whiten widen""",
 )
 exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
