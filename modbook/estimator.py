@@ -9,8 +9,8 @@ __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'DEGREE', 'FUNCTIO
            'fit_form', 'for_folds', 'cross_validate', 'shares_of', 'likeliest', 'cost', 'surest', 'choose_form',
            'ModuleFunction', 'straight_part', 'most_modules', 'fit_as_many', 'ModularRegressor', 'settings_of',
            'describe', 'check_size', 'twins', 'warn_about_columns', 'firsts', 'warn_about', 'draw_curve',
-           'draw_weights', 'rows_of_two', 'some_of', 'weights_of', 'draw_line', 'draw_modules', 'draw_map',
-           'draw_planes', 'pack', 'unpack', 'save', 'plain', 'read', 'rebuild', 'load']
+           'draw_weights', 'rows_of_two', 'some_of', 'weights_of', 'draw_line', 'draw_modules', 'names_for', 'draw',
+           'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain', 'read', 'rebuild', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import errno
@@ -45,6 +45,7 @@ from modbook.processes import (
     centred,
     condition,
     gaussian,
+    handed_out,
     matern,
     standardise,
     tune_in_turn,
@@ -259,7 +260,7 @@ def of_the_mean(modules: Modules, X: np.ndarray, y: np.ndarray) -> Modules:
     mean = build(model.kind, model.axis, model.U[:0], level, Z, t)
     return Modules(replace(found, model=mean))
 
-
+# %% ../nbs/20_estimator.ipynb #splitac
 def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
     """The leave-one-out error as a share of the variance; zero if y does not vary.
 
@@ -420,7 +421,7 @@ def fit_additive(
     arrays = {name: array.cpu().numpy() for name, array in arrays.items()}
     return Additive(**condition(K, logs[-1], Z, y), **names, **arrays)
 
-
+# %% ../nbs/20_estimator.ipynb #splitbc
 def additive_start(
     form: str, priors: Priors
 ) -> tuple[torch.Tensor, list[tuple[float, float]]]:
@@ -587,9 +588,7 @@ class ModuleFunction:
             value, deviation = (part.cpu().numpy() for part in parts)
         else:
             value, deviation = additive_function(self.process, self.j, own.cpu())
-        if value.shape[1] == 1:
-            value, deviation = value[:, 0], deviation[:, 0]
-        return (value, deviation) if return_std else value
+        return handed_out(value, deviation, return_std)
 
 # %% ../nbs/20_estimator.ipynb #strght02
 def straight_part(model: Modules | Additive | Planes) -> tuple[np.ndarray, np.ndarray]:
@@ -632,7 +631,7 @@ def most_modules(n_modules: object, n: int, m: int) -> tuple[int, int]:
         )
     return (int(min(n_modules, carried)),) * 2
 
-
+# %% ../nbs/20_estimator.ipynb #splitcc
 def fit_as_many(
     X: np.ndarray,
     y: np.ndarray,
@@ -643,12 +642,13 @@ def fit_as_many(
 ) -> tuple[Modules, Settings]:
     """The pursuit, with as many modules as still lower the leave-one-out error."""
     modules = fit_modules(X, y, rng, settings, device)
-    left = left_over(modules, X, y)
-    while len(modules.found.model.U) == settings.modules < most and left > LEFT_OVER:
+    while len(modules.found.model.U) == settings.modules < most:
+        left = left_over(modules, X, y)
         further = replace(settings, modules=min(2 * settings.modules, most))
+        if left <= LEFT_OVER:
+            break
         more = fit_modules(X, y, rng, further, device)
-        before, left = left, left_over(more, X, y)
-        if not left < before:
+        if not left_over(more, X, y) < left:
             break
         modules, settings = more, further
     return modules, settings
@@ -701,9 +701,7 @@ class _Fitting(_Asked):
         X, y = validate_data(self, X, y, dtype=np.float64, **asked)
         self._flat, y = y.ndim == 1, y.reshape(len(y), -1).astype(np.float64)
         some = firsts(X, y)
-        X, y = map(
-            np.ascontiguousarray, (X[some], y[some])
-        )  # torch reads none backwards
+        X, y = (np.ascontiguousarray(part[some]) for part in (X, y))  # for torch
         asked, device = settings_of(self, *X.shape), choose_device(str(self.device))
         check_size(X, y)
         warn_about(X, y)
@@ -758,22 +756,7 @@ class _Answering(_Fitting):
             raise ValueError("plot draws one output: fit one at a time")
         X, y = validate_data(self, X, np.ravel(y), reset=False, dtype=np.float64)
         X = np.ascontiguousarray(X)
-        if names is None:
-            numbered = [f"x{i}" for i in range(X.shape[1])]
-            names = getattr(self, "feature_names_in_", numbered)
-        if len(names) != X.shape[1]:
-            raise ValueError(f"names must be {X.shape[1]}, got {len(names)}")
-        names = [str(name).replace("$", r"\$") for name in names]
-        if self.planes_:
-            return draw_planes(self.planes_, X, y, names)
-        if self.functions_:
-            return draw_modules(self._found, self.functions_, X, y, names)
-        if self.form_ in ELSEWHERE:
-            raise ValueError(
-                "no module was found, so there is nothing to draw: what predicts is "
-                f"form_, {self.form_!r}"
-            )
-        return draw_line(self.intercept_, self.coef_, X, y, names)
+        return draw(self, X, y, names_for(self, names))
 
     def save(self, path) -> None:
         """Write the fitted estimator to a .npz file; nothing in it is pickled."""
@@ -790,9 +773,8 @@ class ModularRegressor(_Answering):
     It takes
 
     - `n_modules`, "auto" or a number: the most modules sought, of which the evidence
-      keeps some; "auto" goes as far as a quarter of what the samples could determine,
-      or half where that leaves less over, and no further than three times the number
-      of features (at least 8, at most 32);
+      keeps some; "auto": a quarter of what samples could determine, half where that
+      leaves less over; at most three times the features (at least 8, at most 32);
     - `kind`, "linear" or "distance": what a module sees, a projection or a distance;
       distances have one scale for all features, so standardise those of unlike units;
     - `fallback`: whether other functions of the modules, functions of planes that they
@@ -805,11 +787,10 @@ class ModularRegressor(_Answering):
       from; a number gives the same answer every time;
     - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
 
-    The form "modules" predicts a tenth of the range of y beyond it at most; a standard
-    deviation says how much further it would go. After `fit`, on one thread, it has
+    The form "modules" predicts a tenth of the range of y beyond it at most; a deviation
+    says how much further it would go. After `fit`, on one thread, it has
 
-    - `n_modules_`: the modules found;
-    - `directions_`: their unit directions (or centres), a row each;
+    - `n_modules_`, `directions_`: the unit directions (or centres) found, a row each;
     - `functions_`: each module's function of its projection, a callable, as what
       predicts has it (the pursuit, where "planes", "smooth" or "trees" do);
       `return_std=True` adds its deviation;
@@ -817,14 +798,13 @@ class ModularRegressor(_Answering):
       predicted beside these functions (or those of `planes_`, where they predict);
     - `planes_`: where "planes" predict, each plane's function of one to three
       coordinates, a callable with `directions` (b, m) and `project`; else empty;
-    - `noise_`: the deviation of what no module explains, in units of y. Outputs share
-      its size beside the signal: fit them apart where only some are noisy;
+    - `noise_`: the deviation of what no module explains. Outputs share its size beside
+      the signal: fit them apart where only some are noisy;
     - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
     - `form_`: what predicts. "modules", "gaussian modules", "spline modules" and
       "polynomial modules" have the same directions and other functions; "planes" has
       one function for all directions in a plane; "smooth" and "trees" have none.
-      `cv_errors_`: the cross-validated errors, if it was chosen (of "planes", where no
-      two directions share one, those of "modules").
+      `cv_errors_`: the cross-validated errors, if it was chosen.
     """
 
 # %% ../nbs/20_estimator.ipynb #0f734071
@@ -903,7 +883,7 @@ def warn_about_columns(X: np.ndarray) -> int:
         )
     return varying.shape[1]
 
-
+# %% ../nbs/20_estimator.ipynb #splitdc
 def firsts(X: np.ndarray, y: np.ndarray) -> np.ndarray | slice:
     """Which of (n, m) inputs and (n, d) targets to learn from: no copies of others."""
     again = pd.DataFrame(X).duplicated().to_numpy()
@@ -1024,6 +1004,30 @@ def draw_modules(
     word = "distance" if apart else "projection"
     panels[-1, 0].set_xlabel(f"{word} (data, function, band of 2 sd)")
     return figure
+
+# %% ../nbs/20_estimator.ipynb #drawwht2
+def names_for(estimator: _Fitting, names: Iterable | None) -> list[str]:
+    """Names of the features: those that are given, of the frame, or numbers."""
+    m = estimator.n_features_in_
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(m)])
+    if len(names) != m:
+        raise ValueError(f"names must be {m}, got {len(names)}")
+    return [str(name).replace("$", r"\$") for name in names]
+
+
+def draw(e: _Fitting, X: np.ndarray, y: np.ndarray, names: list[str]) -> Figure:
+    """Planes where they predict, or modules, or a line where there are neither."""
+    if e.planes_:
+        return draw_planes(e.planes_, X, y, names)
+    if e.functions_:
+        return draw_modules(e._found, e.functions_, X, y, names)
+    if e.form_ in ELSEWHERE:
+        raise ValueError(
+            "no module was found, so there is nothing to draw: what predicts is "
+            f"form_, {e.form_!r}"
+        )
+    return draw_line(e.intercept_, e.coef_, X, y, names)
 
 # %% ../nbs/20_estimator.ipynb #14f18b2a
 def draw_map(panel: Axes, function: PlaneFunction, X: np.ndarray) -> None:
@@ -1163,8 +1167,8 @@ def rebuild(about: dict, arrays: dict[str, np.ndarray]) -> ModularRegressor:
     return estimator
 
 # %% ../nbs/20_estimator.ipynb #eb17e8ca
-WRONG = (KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
-WRONG += (OverflowError, EOFError, BadZipFile)
+WRONG = KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError
+WRONG = *WRONG, OverflowError, EOFError, BadZipFile
 
 
 def load(path: str | Path) -> ModularRegressor:

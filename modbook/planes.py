@@ -27,6 +27,7 @@ from modbook.processes import (
     condition,
     factorise,
     gaussian,
+    handed_out,
     standardise,
     tune_process,
 )
@@ -338,7 +339,4 @@ class PlaneFunction:
         z, data = torch.as_tensor((z - own.mean @ axes) @ turn), own.points @ p.numpy()
         at = lambda q, n: size * gaussian(q, n)  # noqa: E731
         each = torch.full((len(z),), size, dtype=z.dtype)
-        value, deviation = centred(own, at, torch.as_tensor(data), z, each)
-        if value.shape[1] == 1:
-            value, deviation = value[:, 0], deviation[:, 0]
-        return (value, deviation) if return_std else value
+        return handed_out(*centred(own, at, torch.as_tensor(data), z, each), return_std)

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TUNED', 'FINE', 'LAST', 'SOLVED', 'NOISE', 'explained', 'Process', 'factorise', 'evidence_of', 'tune_process',
-           'tune_in_turn', 'standardise', 'condition', 'squares', 'matern', 'gaussian', 'centred']
+           'tune_in_turn', 'standardise', 'condition', 'squares', 'matern', 'gaussian', 'centred', 'handed_out']
 
 # %% ../nbs/20_processes.ipynb #0af17ee2
 import math
@@ -202,3 +202,12 @@ def _centred(model, inside, K, own):
     left = own.numpy() - explained(model.chol, K)
     deviation = np.sqrt(model.level * left.clip(0))
     return K.numpy() @ model.alpha * model.spread, deviation[:, None] * model.spread
+
+# %% ../nbs/20_processes.ipynb #handed02
+def handed_out(
+    value: np.ndarray, deviation: np.ndarray, return_std: bool
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """(q, d) values, or (q,) of one output; with deviations if they are asked for."""
+    if value.shape[1] == 1:
+        value, deviation = value[:, 0], deviation[:, 0]
+    return (value, deviation) if return_std else value

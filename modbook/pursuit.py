@@ -9,10 +9,10 @@ __all__ = ['STILL', 'LEVEL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT'
            'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products',
            'Bins', 'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness', 'scan', 'Alone',
            'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price',
-           'grow', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue', 'check_data',
-           'Search', 'run', 'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify',
-           'steepness', 'prices', 'weed', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function',
-           'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'grow', 'squared', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue',
+           'check_data', 'Search', 'run', 'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least',
+           'finish', 'simplify', 'steepness', 'prices', 'weed', 'true_model', 'leverage', 'predict', 'leave_one_out',
+           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -1030,13 +1030,15 @@ def grow(
     return model
 
 # %% ../nbs/07_pursuit.ipynb #e6ded4b1
+def squared(model: Model, j: int, weights: torch.Tensor) -> float:
+    """The sum over samples of the squares of a sum of the waves of module j."""
+    own = block(model.axis, model.r, j)
+    return (weights * (model.data.G[own, own] @ weights)).sum().item()
+
+
 def importance(model: Model) -> np.ndarray:
     """(k,) sums of squares of what each module adds to the fit."""
-    sums = []
-    for j in range(len(model.U)):
-        own, weights = block(model.axis, model.r, j), model.weights(j)
-        sums.append((weights * (model.data.G[own, own] @ weights)).sum().item())
-    return np.array(sums)
+    return np.array([squared(model, j, model.weights(j)) for j in range(len(model.U))])
 
 # %% ../nbs/07_pursuit.ipynb #e65398c0
 def stretch(model: Model, X: torch.Tensor, y: torch.Tensor) -> Model:
@@ -1314,11 +1316,8 @@ def simplify(model: Model, X: torch.Tensor, y: torch.Tensor, quiet: float) -> Mo
 # %% ../nbs/07_pursuit.ipynb #weedcd01
 def steepness(model: Model) -> np.ndarray:
     """(k,) mean squared slopes of each module's function, over the noise variance."""
-    squares = []
-    for j in range(len(model.U)):
-        own = block(model.axis, model.r, j)
-        slopes = slope_weights(model.axis, model.weights(j))
-        squares.append((slopes * (model.data.G[own, own] @ slopes)).sum().item())
+    slopes = [slope_weights(model.axis, model.weights(j)) for j in range(len(model.U))]
+    squares = [squared(model, j, weights) for j, weights in enumerate(slopes)]
     return np.array(squares) / (model.data.n * model.fit.variance)
 
 

@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
 )
 
+from modbook import processes, pursuit
 from modbook.estimator import (
     FORMS,
     FUNCTIONS,
@@ -540,9 +541,18 @@ def test_functions_are_evaluated_in_pieces(monkeypatch):
     z = np.linspace(-2, 2, 50)
     whole = [function(z, return_std=True) for function in functions]
     monkeypatch.setattr("modbook.pursuit.CHUNK", 8 * 90 * 7)
+    seen = []
+    for module, name, at in (
+        (pursuit, "_module_function", 2),
+        (processes, "_centred", 3),
+    ):
+        inner = getattr(module, name)
+        spy = lambda *a, inner=inner, at=at: seen.append(len(a[at])) or inner(*a)  # noqa: E731
+        monkeypatch.setattr(module, name, spy)
     for function, expected in zip(functions, whole, strict=True):
         for part, same in zip(function(z, return_std=True), expected, strict=True):
             np.testing.assert_allclose(part, same, rtol=1e-9, atol=1e-12)
+    assert max(seen) <= 7
 
 
 def test_planes_say_what_shape_they_want():

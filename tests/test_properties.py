@@ -683,7 +683,7 @@ exempt(
     INSIDE,
     """
     additive additive_start apart bell bends check_size choose_form cost cross_validate
-    draw_curve draw_line
+    draw draw_curve draw_line names_for
     draw_map draw_modules draw_planes draw_weights firsts fit_additive fit_as_many
     fit_form fit_modules
     fit_smooth fit_trees for_folds free_numbers left_over likeliest most_modules
@@ -697,7 +697,8 @@ exempt(
     "processes",
     INSIDE,
     """
-    centred condition evidence_of explained factorise tune_in_turn tune_process""",
+    centred condition evidence_of explained factorise handed_out
+    tune_in_turn tune_process""",
 )
 exempt(
     "planes",
@@ -767,7 +768,7 @@ exempt(
     likeness
     log_density log_spectrum mean module_axis module_function moments
     normal_equations places posterior predict price prune refine rounds run
-    scan scorer see settle simplify slope_weights solve spectrum subset tangent
+    scan scorer see settle simplify slope_weights squared solve spectrum subset tangent
     prices steepness teach tune uphill variances waves weed whiten widen""",
 )
 exempt("directions", TABLES, "twice")
