@@ -1006,7 +1006,7 @@ def draw_modules(
     return figure
 
 # %% ../nbs/20_estimator.ipynb #drawwht2
-def names_for(estimator: _Fitting, names: Iterable | None) -> list[str]:
+def names_for(estimator: "ModularRegressor", names: Iterable | None) -> list[str]:
     """Names of the features: those that are given, of the frame, or numbers."""
     m = estimator.n_features_in_
     if names is None:
@@ -1016,7 +1016,9 @@ def names_for(estimator: _Fitting, names: Iterable | None) -> list[str]:
     return [str(name).replace("$", r"\$") for name in names]
 
 
-def draw(e: _Fitting, X: np.ndarray, y: np.ndarray, names: list[str]) -> Figure:
+def draw(
+    e: "ModularRegressor", X: np.ndarray, y: np.ndarray, names: list[str]
+) -> Figure:
     """Planes where they predict, or modules, or a line where there are neither."""
     if e.planes_:
         return draw_planes(e.planes_, X, y, names)

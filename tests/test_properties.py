@@ -1036,6 +1036,13 @@ def test_every_argument_has_a_type(name):
             assert parameter.annotation is not parameter.empty, parameter
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_type_is_private(name):
+    """The reference of the book has no page for it, and a reader no way to it."""
+    signature = str(inspect.signature(PUBLIC[name]))
+    assert not re.search(r"[:\[ .>|]_[A-Za-z]\w*[\], )|]", signature), signature
+
+
 @pytest.mark.parametrize(
     ("name", "parameter"), [pytest.param(*t, id=f"{t[0]}.{t[1].name}") for t in TYPED]
 )
