@@ -2,17 +2,18 @@
 
 # %% auto #0
 __all__ = ['STILL', 'LEVEL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'SHARE', 'NOISE', 'WINDOWS', 'AT_ONCE', 'ALIVE',
-           'UNEXPLAINED', 'COLUMNS', 'basin', 'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis', 'waves',
-           'slope_weights', 'log_density', 'log_spectrum', 'spectrum', 'Priors', 'bounds', 'variances', 'by_priors',
-           'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'gram', 'moments', 'Posterior', 'factor',
-           'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune', 'add', 'keep', 'mean',
-           'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index', 'bin_sums', 'Products',
-           'Bins', 'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness', 'scan', 'Alone',
-           'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings', 'Pursuit', 'price',
-           'grow', 'squared', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare', 'subset', 'pursue',
-           'check_data', 'Search', 'run', 'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least',
-           'finish', 'simplify', 'steepness', 'prices', 'weed', 'true_model', 'leverage', 'predict', 'leave_one_out',
-           'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'UNEXPLAINED', 'PLENTY', 'COLUMNS', 'basin', 'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis',
+           'waves', 'slope_weights', 'log_density', 'log_spectrum', 'spectrum', 'Priors', 'bounds', 'variances',
+           'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'gram', 'moments',
+           'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune',
+           'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index',
+           'bin_sums', 'Products', 'Bins', 'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness',
+           'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings',
+           'Pursuit', 'price', 'grow', 'squared', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare',
+           'subset', 'pursue', 'check_data', 'Search', 'run', 'with_samples', 'explain', 'rounds', 'may_be_finer',
+           'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'steepness', 'prices', 'weed',
+           'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -942,12 +943,12 @@ class Settings:
     weeded: bool = True  # at the end, directions of steep functions cost more
     modes: int = 32  # frequencies of the first grid
     most_modes: int = 128  # and of the last
-    scanned: int = 20_000  # samples that a scan looks at
-    refined: int = 100_000  # samples that directions are refined on
+    sought: int = 20_000  # samples among which modules are sought
+    refined: int = 100_000  # samples that directions are refined on at the end
     quiet: float = 1e-6  # noise variance, as a share of the targets', that ends it
 
     def __post_init__(self):
-        counts = ("modules", "modes", "most_modes", "scanned", "refined", "kept")
+        counts = ("modules", "modes", "most_modes", "sought", "refined", "kept")
         flags = ("stretched", "finer", "exchanged", "weeded")
         check_counts(**{name: getattr(self, name) for name in counts})
         check_flags(**{name: getattr(self, name) for name in flags})
@@ -1169,7 +1170,6 @@ class Search(NamedTuple):
 
     X: torch.Tensor  # (n, r) whitened inputs
     y: torch.Tensor  # (n, d) standardised targets
-    some: np.ndarray | slice  # those that are scanned
     rng: np.random.Generator
     settings: Settings
 
@@ -1184,9 +1184,10 @@ def run(
     """The rounds of the pursuit on whitened inputs and standardised targets."""
     small = subset(rng, len(X), settings.refined)
     Xr, yr = X[small], y[small]
-    given = Search(Xr, yr, subset(rng, len(Xr), settings.scanned), rng, settings)
+    some = subset(rng, len(Xr), settings.sought)
+    given = Search(Xr[some], yr[some], rng, settings)
     empty = X.new_zeros(0, X.shape[1])
-    model = tune(build(settings.kind, axis, empty, Priors(), Xr, yr), 10)
+    model = tune(build(settings.kind, axis, empty, Priors(), *given[:2]), 10)
     trace, total = [(0, model.L, 0)], 0
     if X.shape[1] and yr.abs().max() > 0:
         trace = [(0, model.L, settings.scans(X.shape[1])[0])]
@@ -1194,24 +1195,53 @@ def run(
         for search in searches + [exchange] * settings.exchanged:
             model, more, tried = search(model, given)
             trace, total = trace + more, total + tried
-        model = finish(model, Xr, yr, settings)
-    if len(Xr) < len(X):
-        model = tune(build(model.kind, model.axis, model.U, model.priors, X, y), 3)
-    return model, trace, total
+        model = finish(with_samples(model, Xr, yr, 10), Xr, yr, settings)
+    return with_samples(model, X, y, 3), trace, total
+
+
+def with_samples(
+    model: Model, X: torch.Tensor, y: torch.Tensor, iterations: int
+) -> Model:
+    """The same modules, fitted to these samples if they are more than it has seen."""
+    if len(X) == model.data.n:
+        return model
+    larger = build(model.kind, model.axis, model.U, model.priors, X, y)
+    return tune(larger, iterations)
 
 # %% ../nbs/07_pursuit.ipynb #e42e519e
+UNEXPLAINED = 0.1  # of the variance, above which modules are sought on finer grids
+PLENTY = 20  # samples for each feature, for which those that were found have one
+
+
+def explain(model: Model, X: torch.Tensor, y: torch.Tensor, given: Settings) -> Model:
+    """A finer grid, step by step, if samples are plenty and little is left over."""
+    while given.quiet <= model.fit.variance < UNEXPLAINED:
+        if len(X) < PLENTY * len(model.data.b):
+            break
+        most = min(given.most_modes, model.axis.modes * 3 // 2)
+        finer = widen(model, X, y, most)
+        if finer is model:
+            break
+        model = tune(refine(finer, X, y, 6), 8)
+    return model
+
+
 def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
     """Scan, climb, add, refine, until nothing is found or nothing is left."""
-    X, y, some, rng, settings = search
+    X, y, rng, settings = search
     starts, most = settings.scans(X.shape[1])
     now, central, trace, total = starts, False, [], 0
-    while now <= most and len(model.U) < settings.modules:
-        scene = Scene.of(model, X[some], y[some], central)
+    while (
+        now <= most
+        and len(model.U) < settings.modules
+        and model.fit.variance >= settings.quiet
+    ):
+        scene = Scene.of(model, X, y, central)
         V, widths = scan(scene, rng, now, settings.kept)
         total += now
         found = climbs(scene, V, widths)
         if central:
-            scene = Scene.of(model, X[some], y[some], False)
+            scene = Scene.of(model, X, y, False)
             V = torch.stack([v for _, v, _ in found])
             widths = V.new_tensor([width for *_, width in found])
             found = places(Ascent(scene, V, widths).climb(6))
@@ -1225,14 +1255,13 @@ def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
             now, central = (now * 4, False) if central else (now, True)
             continue
         model = prune(tune(refine(larger, X, y, 6), 8))
+        if settings.finer:
+            model = explain(model, X, y, settings)
         trace.append((len(model.U), model.L, now))
         now, central = starts, False
-        if model.fit.variance < settings.quiet:
-            break
     return model, trace, total
 
 # %% ../nbs/07_pursuit.ipynb #e42e51a1
-UNEXPLAINED = 0.1  # of the variance, above which finer grids are tried
 COLUMNS = 3000  # of features of a search on a finer grid, at most
 
 
@@ -1248,14 +1277,14 @@ def may_be_finer(model: Model, n: int, settings: Settings) -> bool:
 
 def search_finer(model: Model, search: Search) -> tuple[Model, list, int]:
     """Rounds on finer grids, while much is left over; the same model if in vain."""
-    X, y, _, _, settings = search
-    trace, total, n, grid = [], 0, min(len(X), settings.scanned), model
+    X, y, _, settings = search
+    trace, total, grid = [], 0, model
     most = replace(settings, starts=settings.scans(model.r)[1], stretched=False)
     search = search._replace(settings=most)
     while (
         model.fit.variance > UNEXPLAINED
         and len(model.U) < settings.modules
-        and may_be_finer(grid, n, settings)
+        and may_be_finer(grid, len(X), settings)
     ):
         axis = replace(model.axis, modes=2 * grid.axis.modes)
         grid = tune(build(model.kind, axis, model.U, model.priors, X, y), 10)
@@ -1269,7 +1298,7 @@ def search_finer(model: Model, search: Search) -> tuple[Model, list, int]:
 # %% ../nbs/07_pursuit.ipynb #e42e51a3
 def exchange(model: Model, search: Search) -> tuple[Model, list, int]:
     """Seek one module too many and let the least go, as long as that pays."""
-    X, y, _, _, settings = search
+    X, y, _, settings = search
     trace, total, k = [], 0, settings.modules
     more = search._replace(settings=replace(settings, modules=k + 1))
     while len(model.U) == k and model.fit.variance > settings.quiet:

@@ -650,7 +650,7 @@ def estimate_seconds(trial: Trial) -> float:
     samples = t.batch or t.n
     seconds = t.iterations * (3e-5 + samples * (9e-10 * units + 6.2e-11 * size))
     if t.start == "pursuit":
-        starts, seen = 2 * Settings().scans(t.m)[1], min(t.n, Settings().scanned)
+        starts, seen = 2 * Settings().scans(t.m)[1], min(t.n, Settings().sought)
         seconds *= 1 + 2 * t.distilled / t.iterations
         seconds += 1.3e-8 * starts * seen + 5e-5 * t.m**2 * min(t.n, 20_000)
     if t.rule is not None:

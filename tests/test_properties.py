@@ -478,7 +478,7 @@ CASES: dict[str, dict[str, Kind]] = {
     "pursuit.Settings": dict(
         **dict(modules=COUNT, kind=choice("linear", "distance"), quiet=POSITIVE),
         **dict(starts=COUNT_OR_NONE, most_starts=COUNT_OR_NONE, modes=COUNT),
-        **dict(most_modes=COUNT, scanned=COUNT, refined=COUNT, kept=COUNT),
+        **dict(most_modes=COUNT, sought=COUNT, refined=COUNT, kept=COUNT),
     ),
     "pursuit.pursue": dict(
         X=tensor(9, 2), y=tensor(9, 1), rng=RNG, settings=a(Settings)
@@ -763,13 +763,14 @@ exempt(
     """
     add basin bin_index bin_sums binned block bounds build by_priors cap
     central_weights centres check_data chunks climbs damped design distinct
-    equations evidence_slopes factor finish gram grow hand_out importance
+    equations evidence_slopes explain factor finish gram grow hand_out importance
     inverse_of_lower jacobian keep keep_some leave_one_out lessons leverage
     likeness
     log_density log_spectrum mean module_axis module_function moments
     normal_equations places posterior predict price prune refine rounds run
     scan scorer see settle simplify slope_weights squared solve spectrum subset tangent
-    prices steepness teach tune uphill variances waves weed whiten widen""",
+    prices steepness teach tune uphill variances waves weed whiten widen
+    with_samples""",
 )
 exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
