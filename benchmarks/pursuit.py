@@ -5,6 +5,7 @@
     python benchmarks/pursuit.py large --device cuda    # the pursuit alone, on a GPU
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
     python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
+    python benchmarks/pursuit.py starts M TASKS     # with ten times the starts
 
 `complexity` is the ladder of one dimension: of the pursuit and the true directions, or
 of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
@@ -27,6 +28,7 @@ from modbook.beyond import (
     MULTIPLE,
     SOLVED,
     TASKS,
+    PatientTrial,
     PursuitTrial,
     large_grid,
     module_fates,
@@ -39,7 +41,7 @@ from modbook.pursuit import free_parameters
 from modbook.store import provenance
 
 GRIDS = {"targets": targets_grid, "large": large_grid}
-KINDS = (*GRIDS, "complexity", "fates")
+KINDS = (*GRIDS, "complexity", "fates", "starts")
 KEYS = ["method", "m", "n", "tau", "seed"]
 
 
@@ -84,6 +86,12 @@ class Rows:
         return row
 
 
+def be_patient(rows: Rows, m: int, seed: int) -> None:
+    """At the multiple that was asked for, with more starts."""
+    n = MULTIPLE * free_parameters(m, m, 3)
+    rows.run(PatientTrial("more starts", m, n, 3, seed))
+
+
 def keep_fates(rows: Rows, m: int, seed: int) -> None:
     """A row for each module, at the multiple that was asked for."""
     done = {(row["m"], row["seed"]) for row in rows.rows}
@@ -122,9 +130,10 @@ def main() -> None:
     if len(given.numbers) != 2 or not 0 < given.numbers[1] <= len(TASKS):
         parser.error(f"{given.name} needs M and TASKS, of which there are {len(TASKS)}")
     m, tasks = given.numbers
+    each = dict(fates=keep_fates, starts=be_patient)
     for seed in TASKS[:tasks]:
-        if given.name == "fates":
-            keep_fates(rows, m, seed)
+        if given.name in each:
+            each[given.name](rows, m, seed)
             continue
         for method in given.methods.split(","):
             climb_ladder(rows, method, m, seed)

@@ -2,18 +2,18 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LARGE', 'TOLD', 'LADDER', 'PEERS_LADDER', 'LADDERS',
-           'MULTIPLE', 'MISSED', 'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'FATES',
+           'MULTIPLE', 'MISSED', 'TIMES', 'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'FATES',
            'relative_error', 'measured', 'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets', 'large_grid',
            'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table', 'starts_for', 'telling', 'module_fates',
-           'why_missed', 'judge_peers', 'count_verdicts', 'reached', 'claim_peers', 'claim_targets', 'claim_large',
-           'claim_complexity', 'draw_medians', 'draw_complexity', 'draw_fates', 'draw_peers', 'shared_draws',
-           'errors_by_size', 'draw_errors_by_size']
+           'why_missed', 'PatientTrial', 'judge_peers', 'count_verdicts', 'reached', 'claim_peers', 'claim_targets',
+           'claim_large', 'claim_complexity', 'draw_medians', 'draw_complexity', 'draw_fates', 'draw_peers',
+           'shared_draws', 'errors_by_size', 'draw_errors_by_size']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import matplotlib.pyplot as plt
@@ -81,11 +81,14 @@ class PursuitTrial:
         check_counts(m=self.m, n=self.n, tau=self.tau)
         check_seed(seed=self.seed)
 
+    def settings(self) -> Settings:
+        return Settings(modules=max(32, 2 * self.m))
+
     def fit(self, task, X, y) -> Pursuit:
         rng = stream("pursuit search", self.m, self.n, self.tau, self.seed)
         if self.method == "oracle":
             return true_model(X, y, task.u[0], rng)
-        return pursue(X, y, rng, Settings(modules=max(32, 2 * self.m)))
+        return pursue(X, y, rng, self.settings())
 
     def judge(self, found: Pursuit, task, X: torch.Tensor, y: torch.Tensor) -> dict:
         """How well it predicts new samples, and what it found of the task."""
@@ -280,6 +283,20 @@ def why_missed(rows: pd.DataFrame) -> pd.DataFrame:
         "would pay": missed & (rows.gain > rows.price),
     }
     return pd.DataFrame(reasons).groupby(rows.m).sum()
+
+# %% ../nbs/22_beyond.ipynb #pattcd01
+TIMES = 10
+
+
+class PatientTrial(PursuitTrial):
+    """The pursuit, with more starts in the largest scan."""
+
+    methods = ("more starts",)
+
+    def settings(self) -> Settings:
+        usual = super().settings()
+        first, most = usual.scans(self.m)
+        return replace(usual, starts=first, most_starts=TIMES * most)
 
 # %% ../nbs/22_beyond.ipynb #6fb55ebe
 OURS = "ModularRegressor"
