@@ -1,11 +1,11 @@
 """Run what the page `beyond_sample_complexity` shows, a row at a time.
 
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
-    python benchmarks/pursuit.py large              # a hundred thousand, and a million
+    python benchmarks/pursuit.py large              # 100,000 and a million: an hour
     python benchmarks/pursuit.py large --device cuda    # the pursuit alone, on a GPU
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
     python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
-    python benchmarks/pursuit.py starts M TASKS     # with ten times the starts
+    python benchmarks/pursuit.py starts M TASKS     # with a limit ten times as high
 
 `complexity` is the ladder of one dimension: of the pursuit and the true directions, or
 of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to

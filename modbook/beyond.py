@@ -158,7 +158,7 @@ TOLD = 3  # tasks of the oracle, whose priors are tuned on all samples
 
 
 def large_grid() -> list[PursuitTrial]:
-    """Of each size the pursuit's tasks, and then the oracle's."""
+    """The pursuit's tasks of each size, then the oracle's."""
     tasks = {"pursuit": TASKS, "oracle": TASKS[:TOLD]}
     return [
         PursuitTrial(method, 8, n, seed=seed)
@@ -289,7 +289,7 @@ TIMES = 10
 
 
 class PatientTrial(PursuitTrial):
-    """The pursuit, with more starts in the largest scan."""
+    """The pursuit, with a limit on the starts of a scan ten times as high."""
 
     methods = ("more starts",)
 
@@ -371,9 +371,13 @@ MOST = 300, 4.0  # seconds and GB for a million samples
 def claim_large() -> tuple[str, str]:
     """A million samples."""
     rows = recorded("pursuit_large")
-    own = rows[(rows.method == "pursuit") & (rows.n == 1_000_000)].iloc[0]
-    text = f"{own.seconds:.0f} s, {own.peak_gb:.1f} GB, error {own.nmse:.2g}"
-    return text, reached(own.seconds < MOST[0] and own.peak_gb < MOST[1])
+    own = rows[(rows.method == "pursuit") & (rows.n == LARGE[-1])]
+    longest, peak = own.seconds.max(), own.peak_gb.max()
+    text = (
+        f"{own.seconds.median():.0f} s in the median of {len(own)} tasks, "
+        f"{longest:.0f} s at most, {peak:.1f} GB, error {own.nmse.median():.2g}"
+    )
+    return text, reached(longest < MOST[0] and peak < MOST[1])
 
 
 def claim_complexity() -> tuple[str, str]:

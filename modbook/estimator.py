@@ -423,7 +423,7 @@ def fit_additive(
     return Additive(**condition(K, logs[-1], Z, y), **names, **arrays)
 
 # %% ../nbs/20_estimator.ipynb #splitbc
-LARGEST = BOUNDS["size"][1]  # of a Gaussian function, by the variance of the target
+LARGEST = BOUNDS["size"][1]  # size of a Gaussian function, as in the pursuit
 
 
 def additive_start(

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['STILL', 'LEVEL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT', 'SHARE', 'NOISE', 'WINDOWS', 'AT_ONCE', 'ALIVE',
-           'UNEXPLAINED', 'PLENTY', 'COLUMNS', 'basin', 'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis',
+           'RARE', 'UNEXPLAINED', 'PLENTY', 'COLUMNS', 'basin', 'cap', 'free_parameters', 'Whitening', 'whiten', 'Axis',
            'waves', 'slope_weights', 'log_density', 'log_spectrum', 'spectrum', 'Priors', 'bounds', 'variances',
            'by_priors', 'block', 'see', 'tangent', 'settle', 'chunks', 'Moments', 'design', 'gram', 'moments',
            'Posterior', 'factor', 'posterior', 'inverse_of_lower', 'evidence_slopes', 'Model', 'solve', 'build', 'tune',
@@ -938,7 +938,7 @@ class Settings:
     most_starts: int | None = None  # of any scan; None: by dimension
     kept: int = 8  # distinct directions that each window of a scan sends on
     stretched: bool = True  # modules are offered waves that their priors rule out
-    finer: bool = True  # finer grids are searched where much is left over
+    finer: bool = True  # finer grids are tried where samples can tell such waves
     exchanged: bool = True  # where all modules are used, a better one replaces one
     weeded: bool = True  # at the end, directions of steep functions cost more
     modes: int = 32  # frequencies of the first grid
@@ -977,7 +977,7 @@ class Pursuit:
     spread: torch.Tensor  # (d,) their standard deviations
     low: torch.Tensor  # (d,) predictions are kept between these
     high: torch.Tensor
-    trace: tuple[tuple[int, float, int], ...]  # modules, evidence, last scan by round
+    trace: tuple[tuple[int, float, int], ...]  # by round: modules, evidence, scan
     starts: int  # directions tried, in all
 
     @property
@@ -1174,6 +1174,9 @@ class Search(NamedTuple):
     settings: Settings
 
 
+RARE = 2  # so many times the noise in more samples: they show what fewer did not
+
+
 def run(
     X: torch.Tensor,
     y: torch.Tensor,
@@ -1195,14 +1198,19 @@ def run(
         for search in searches + [exchange] * settings.exchanged:
             model, more, tried = search(model, given)
             trace, total = trace + more, total + tried
-        model = finish(with_samples(model, Xr, yr, 10), Xr, yr, settings)
+        before, model = model, with_samples(model, Xr, yr, 10)
+        if model.fit.variance > RARE * max(before.fit.variance, settings.quiet):
+            all_of = Search(Xr, yr, rng, settings)  # what the part did not show
+            model, more, tried = rounds(model, all_of)
+            trace, total = trace + more, total + tried
+        model = finish(model, Xr, yr, settings)
     return with_samples(model, X, y, 3), trace, total
 
 
 def with_samples(
     model: Model, X: torch.Tensor, y: torch.Tensor, iterations: int
 ) -> Model:
-    """The same modules, fitted to these samples if they are more than it has seen."""
+    """The same modules, fitted to these samples unless it has seen as many."""
     if len(X) == model.data.n:
         return model
     larger = build(model.kind, model.axis, model.U, model.priors, X, y)
@@ -1210,7 +1218,7 @@ def with_samples(
 
 # %% ../nbs/07_pursuit.ipynb #e42e519e
 UNEXPLAINED = 0.1  # of the variance, above which modules are sought on finer grids
-PLENTY = 20  # samples for each feature, for which those that were found have one
+PLENTY = 20  # samples for each feature, from which on a finer grid is tried
 
 
 def explain(model: Model, X: torch.Tensor, y: torch.Tensor, given: Settings) -> Model:
@@ -1231,11 +1239,7 @@ def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
     X, y, rng, settings = search
     starts, most = settings.scans(X.shape[1])
     now, central, trace, total = starts, False, [], 0
-    while (
-        now <= most
-        and len(model.U) < settings.modules
-        and model.fit.variance >= settings.quiet
-    ):
+    while now <= most and len(model.U) < settings.modules:
         scene = Scene.of(model, X, y, central)
         V, widths = scan(scene, rng, now, settings.kept)
         total += now
@@ -1259,6 +1263,8 @@ def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
             model = explain(model, X, y, settings)
         trace.append((len(model.U), model.L, now))
         now, central = starts, False
+        if model.fit.variance < settings.quiet:
+            break
     return model, trace, total
 
 # %% ../nbs/07_pursuit.ipynb #e42e51a1
