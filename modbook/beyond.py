@@ -154,18 +154,14 @@ def judge_targets(rows: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../nbs/22_beyond.ipynb #d4447e53
 LARGE = (100_000, 1_000_000)
-TOLD = 3  # tasks of the oracle, whose priors are tuned on all samples
+TOLD = 3  # tasks of the oracle, of the first size: it tunes on all samples
 
 
 def large_grid() -> list[PursuitTrial]:
-    """The pursuit's tasks of each size, then the oracle's."""
-    tasks = {"pursuit": TASKS, "oracle": TASKS[:TOLD]}
-    return [
-        PursuitTrial(method, 8, n, seed=seed)
-        for method in METHODS
-        for n in LARGE
-        for seed in tasks[method]
-    ]
+    """The pursuit's tasks of each size, then the oracle's of the first."""
+    own = [("pursuit", n, seed) for n in LARGE for seed in TASKS]
+    told = [("oracle", LARGE[0], seed) for seed in TASKS[:TOLD]]
+    return [PursuitTrial(method, 8, n, seed=seed) for method, n, seed in own + told]
 
 # %% ../nbs/22_beyond.ipynb #c4d75dfd
 LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -372,10 +368,11 @@ def claim_large() -> tuple[str, str]:
     """A million samples."""
     rows = recorded("pursuit_large")
     own = rows[(rows.method == "pursuit") & (rows.n == LARGE[-1])]
-    longest, peak = own.seconds.max(), own.peak_gb.max()
+    longest, peak = own.cpu_seconds.max(), own.peak_gb.max()
     text = (
-        f"{own.seconds.median():.0f} s in the median of {len(own)} tasks, "
-        f"{longest:.0f} s at most, {peak:.1f} GB, error {own.nmse.median():.2g}"
+        f"{own.cpu_seconds.median():.0f} processor seconds in the median of {len(own)} "
+        f"tasks, {longest:.0f} at most ({own.seconds.max():.0f} by the clock, beside "
+        f"other work), {peak:.1f} GB, error {own.nmse.median():.2g}"
     )
     return text, reached(longest < MOST[0] and peak < MOST[1])
 
