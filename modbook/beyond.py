@@ -102,8 +102,7 @@ class PursuitTrial:
         task, *sets = pursuit_data(self)
         X, y, *test = (part.to(device) for part in sets)
         found, cost = measured(lambda: self.fit(task, X, y))
-        origin = provenance(device)
-        return asdict(self) | self.judge(found, task, *test) | cost | origin
+        return asdict(self) | self.judge(found, task, *test) | cost | provenance(device)
 
 # %% ../nbs/22_beyond.ipynb #eae8102d
 def pursuit_data(trial: PursuitTrial) -> tuple:

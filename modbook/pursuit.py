@@ -10,9 +10,9 @@ __all__ = ['STILL', 'LEVEL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT'
            'bin_sums', 'Products', 'Bins', 'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness',
            'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings',
            'Pursuit', 'price', 'grow', 'squared', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare',
-           'subset', 'pursue', 'check_data', 'Search', 'run', 'with_samples', 'explain', 'rounds', 'may_be_finer',
-           'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'steepness', 'prices', 'weed',
-           'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
+           'subset', 'pursue', 'check_data', 'Search', 'with_samples', 'seek', 'seek_rare', 'run', 'explain', 'rounds',
+           'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'steepness', 'prices',
+           'weed', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
            'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
@@ -1174,39 +1174,6 @@ class Search(NamedTuple):
     settings: Settings
 
 
-RARE = 2  # so many times the noise in more samples: they show what fewer did not
-
-
-def run(
-    X: torch.Tensor,
-    y: torch.Tensor,
-    axis: Axis,
-    rng: np.random.Generator,
-    settings: Settings,
-) -> tuple[Model, list, int]:
-    """The rounds of the pursuit on whitened inputs and standardised targets."""
-    small = subset(rng, len(X), settings.refined)
-    Xr, yr = X[small], y[small]
-    some = subset(rng, len(Xr), settings.sought)
-    given = Search(Xr[some], yr[some], rng, settings)
-    empty = X.new_zeros(0, X.shape[1])
-    model = tune(build(settings.kind, axis, empty, Priors(), *given[:2]), 10)
-    trace, total = [(0, model.L, 0)], 0
-    if X.shape[1] and yr.abs().max() > 0:
-        trace = [(0, model.L, settings.scans(X.shape[1])[0])]
-        searches = [rounds] + [search_finer] * settings.finer
-        for search in searches + [exchange] * settings.exchanged:
-            model, more, tried = search(model, given)
-            trace, total = trace + more, total + tried
-        before, model = model, with_samples(model, Xr, yr, 10)
-        if model.fit.variance > RARE * max(before.fit.variance, settings.quiet):
-            all_of = Search(Xr, yr, rng, settings)  # what the part did not show
-            model, more, tried = rounds(model, all_of)
-            trace, total = trace + more, total + tried
-        model = finish(model, Xr, yr, settings)
-    return with_samples(model, X, y, 3), trace, total
-
-
 def with_samples(
     model: Model, X: torch.Tensor, y: torch.Tensor, iterations: int
 ) -> Model:
@@ -1216,7 +1183,53 @@ def with_samples(
     larger = build(model.kind, model.axis, model.U, model.priors, X, y)
     return tune(larger, iterations)
 
-# %% ../nbs/07_pursuit.ipynb #e42e519e
+# %% ../nbs/07_pursuit.ipynb #seekcd01
+RARE = 2  # so many times the noise in more samples: they show what fewer did not
+
+
+def seek(model: Model, search: Search) -> tuple[Model, list, int]:
+    """Every search, from a model without modules."""
+    settings = search.settings
+    trace, total = [(0, model.L, settings.scans(model.r)[0])], 0
+    searches = [rounds] + [search_finer] * settings.finer
+    for each in searches + [exchange] * settings.exchanged:
+        model, more, tried = each(model, search)
+        trace, total = trace + more, total + tried
+    return model, trace, total
+
+
+def seek_rare(model: Model, search: Search) -> tuple[Model, list, int]:
+    """The model with more samples, and what they show that fewer did not."""
+    before, model = model, with_samples(model, search.X, search.y, 10)
+    quiet = max(before.fit.variance, search.settings.quiet)
+    return (
+        rounds(model, search) if model.fit.variance > RARE * quiet else (model, [], 0)
+    )
+
+# %% ../nbs/07_pursuit.ipynb #runcd001
+def run(
+    X: torch.Tensor,
+    y: torch.Tensor,
+    axis: Axis,
+    rng: np.random.Generator,
+    settings: Settings,
+) -> tuple[Model, list, int]:
+    """The whole of the pursuit on whitened inputs and standardised targets."""
+    small = subset(rng, len(X), settings.refined)
+    Xr, yr = X[small], y[small]
+    some = subset(rng, len(Xr), settings.sought)
+    part = Search(Xr[some], yr[some], rng, settings)
+    empty = X.new_zeros(0, X.shape[1])
+    model = tune(build(settings.kind, axis, empty, Priors(), *part[:2]), 10)
+    trace, total = [(0, model.L, 0)], 0
+    if X.shape[1] and yr.abs().max() > 0:
+        model, trace, total = seek(model, part)
+        model, more, tried = seek_rare(model, Search(Xr, yr, rng, settings))
+        model = finish(model, Xr, yr, settings)
+        trace, total = trace + more, total + tried
+    return with_samples(model, X, y, 3), trace, total
+
+# %% ../nbs/07_pursuit.ipynb #explcd01
 UNEXPLAINED = 0.1  # of the variance, above which modules are sought on finer grids
 PLENTY = 20  # samples for each feature, from which on a finer grid is tried
 
@@ -1233,7 +1246,7 @@ def explain(model: Model, X: torch.Tensor, y: torch.Tensor, given: Settings) -> 
         model = tune(refine(finer, X, y, 6), 8)
     return model
 
-
+# %% ../nbs/07_pursuit.ipynb #e42e519e
 def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
     """Scan, climb, add, refine, until nothing is found or nothing is left."""
     X, y, rng, settings = search

@@ -773,7 +773,7 @@ exempt(
     normal_equations places posterior predict price prune refine rounds run
     scan scorer see settle simplify slope_weights squared solve spectrum subset tangent
     prices steepness teach tune uphill variances waves weed whiten widen
-    with_samples""",
+    seek seek_rare with_samples""",
 )
 exempt("directions", TABLES, "twice")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
