@@ -1,7 +1,7 @@
 """Run what the page `beyond_sample_complexity` shows, a row at a time.
 
     python benchmarks/pursuit.py targets            # 12 tasks of two sizes, 5 minutes
-    python benchmarks/pursuit.py large              # 100,000 and a million: an hour
+    python benchmarks/pursuit.py large              # 100,000 and a million: two hours
     python benchmarks/pursuit.py large --device cuda    # the pursuit alone, on a GPU
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
     python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
@@ -56,7 +56,7 @@ class PeerTrial(PursuitTrial):
 
     def judge(self, found, task, X, y) -> dict:
         guess, _ = found  # and its directions, if it has any
-        values = torch.as_tensor(np.ravel(guess(X.numpy())))[:, None]
+        values = torch.tensor(np.ravel(guess(X.numpy())))[:, None]
         return dict(nmse=relative_error(values, y))
 
 
