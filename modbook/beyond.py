@@ -405,12 +405,11 @@ def claim_complexity() -> tuple[str, str]:
     return "times the free parameters (tasks): " + ", ".join(texts), reached(within)
 
 # %% ../nbs/22_beyond.ipynb #707a0939
-CLIMBERS = {  # methods, their looks and names, in the order of the legend
+CLIMBERS = {  # looks and names of methods that solve the median task somewhere
     "pursuit": ("o-", "pursuit"),
     "oracle": ("s--", "true directions"),
-    "projection pursuit": ("D-.", "projection pursuit regression"),
+    "R's ppr": ("D-.", "projection pursuit regression (R)"),
     "Gaussian process": ("v:", "Gaussian process"),
-    "MLP": ("P--", "monolithic network"),
     "xRFM": ("^-.", "recursive feature machine (xRFM)"),
     "paper's method": ("X-", "Algorithm 1, as printed"),
 }
@@ -438,12 +437,25 @@ def draw_medians(
 
 # %% ../nbs/22_beyond.ipynb #707a0940
 def draw_complexity(table: pd.DataFrame) -> Figure:
-    """Samples needed against m = k; hollow: the median task needs more than that."""
-    figure, axes = plt.subplots(figsize=(6, 5.4), layout="constrained")
-    for place, (method, (style, name)) in enumerate(CLIMBERS.items()):
-        group = table[table.method == method]
-        if len(group):
-            draw_medians(axes, group.m + 0.12 * (place - 3), group, style, name)
+    """Samples needed against m = k; hollow: the median task needs more than that.
+
+    Methods that solve the median task at no dimension share one mark.
+    """
+    figure, axes = plt.subplots(figsize=(6, 4.8), layout="constrained")
+    solving = table[np.isfinite(table["median"])].method.unique()
+    names = sorted(solving, key=[*CLIMBERS, *solving].index)
+    for place, method in enumerate(names):
+        group, shift = table[table.method == method], 0.12 * (place - len(names) // 2)
+        style, name = CLIMBERS.get(method, ("P:", method))
+        draw_medians(axes, group.m + shift, group, style, name)
+    others = table[~table.method.isin(solving)]
+    if len(others):
+        tried, name = others.drop_duplicates("m"), f"{others.method.nunique()} others"
+        most, look = (
+            tried.free * LADDER[-1],
+            dict(mfc="none", label=f"{name}: more than"),
+        )
+        axes.plot(tried.m + 0.25, most, "^", color="0.3", ms=8, **look)
     free = table.drop_duplicates("m").sort_values("m")
     axes.plot(free.m, free.free, ":", color="black", label="free parameters")
     axes.plot(free.m, MULTIPLE * free.free, "-.", color="0.5", label="8 times as many")

@@ -6,8 +6,8 @@ __all__ = ['PROTOCOL', 'HANDED', 'STARTS', 'SEES', 'DTYPES', 'SORTED', 'OWN', 'O
            'streams', 'Data', 'draw_data', 'apply_rule', 'pursue_modules', 'starting_projections', 'build', 'spread',
            'distil', 'parameter_count', 'outputs', 'directions', 'evaluate', 'checkpoint_steps', 'Watch',
            'best_checkpoint', 'as_texts', 'products_in', 'check_place', 'of_the_start', 'tensors_of', 'run',
-           'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute', 'estimate_seconds',
-           'together', 'memory']
+           'train_networks', 'check_alike', 'training_flops', 'rule_flops', 'with_compute', 'expected_starts',
+           'pursuit_seconds', 'estimate_seconds', 'together', 'memory']
 
 # %% ../nbs/09_trials.ipynb #bc6b61e8
 import hashlib
@@ -38,7 +38,15 @@ from modbook.models import (
     network_size,
     random_projections,
 )
-from .pursuit import Pursuit, Settings, hand_out, lessons, pursue, teach
+from modbook.pursuit import (
+    Pursuit,
+    Settings,
+    free_parameters,
+    hand_out,
+    lessons,
+    pursue,
+    teach,
+)
 from modbook.tasks import (
     PROJECTIONS,
     SineTask,
@@ -642,6 +650,19 @@ def with_compute(trial: Trial, flops: float) -> Trial:
     step = training_flops(trial) / trial.iterations
     return replace(trial, iterations=max(1, round(flops / step)))
 
+# %% ../nbs/09_trials.ipynb #dcd8c436
+def expected_starts(trial: Trial) -> int:
+    """Directions that a pursuit is likely to try: all it may, where samples are few."""
+    t, few = trial, 8 * free_parameters(trial.m, trial.k, trial.tau)
+    first, most = Settings().scans(t.m)
+    return min(t.K, t.k) * first + most * (t.n < few)
+
+
+def pursuit_seconds(trial: Trial) -> float:
+    """Roughly what the search takes on one core."""
+    t, seen = trial, min(trial.n, Settings().sought)
+    return min(t.K, t.k) * (0.2 + 3e-5 * seen) + 1e-8 * expected_starts(t) * seen
+
 # %% ../nbs/09_trials.ipynb #dcd8c438
 def estimate_seconds(trial: Trial) -> float:
     """Roughly what a trial costs on one core."""
@@ -650,9 +671,8 @@ def estimate_seconds(trial: Trial) -> float:
     samples = t.batch or t.n
     seconds = t.iterations * (3e-5 + samples * (9e-10 * units + 6.2e-11 * size))
     if t.start == "pursuit":
-        starts, seen = 2 * Settings().scans(t.m)[1], min(t.n, Settings().sought)
         seconds *= 1 + 2 * t.distilled / t.iterations
-        seconds += 1.3e-8 * starts * seen + 5e-5 * t.m**2 * min(t.n, 20_000)
+        seconds += pursuit_seconds(t)
     if t.rule is not None:
         batch = min(t.rule.batch, t.n)
         seconds += t.K * t.rule.steps * (1e-4 + 3.5e-4 * (batch / 128) ** 2.5)

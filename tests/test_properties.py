@@ -560,6 +560,7 @@ exempt(
     "called with a trial that was checked when it was made",
     """
     check_trial check_watch check_pursued estimate_seconds together memory
+    expected_starts pursuit_seconds
     parameter_count rule_flops training_flops checkpoint_steps with_compute""",
 )
 exempt(
