@@ -9,11 +9,11 @@ __all__ = ['STILL', 'LEVEL', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE', 'JOINT'
            'add', 'keep', 'mean', 'jacobian', 'normal_equations', 'refine', 'damped', 'binned', 'centres', 'bin_index',
            'bin_sums', 'Products', 'Bins', 'central_weights', 'Scene', 'windows', 'scorer', 'distinct', 'likeness',
            'scan', 'Alone', 'equations', 'uphill', 'Ascent', 'Place', 'places', 'keep_some', 'climbs', 'Settings',
-           'Pursuit', 'price', 'grow', 'squared', 'importance', 'stretch', 'offer', 'prune', 'widen', 'prepare',
-           'subset', 'pursue', 'check_data', 'Search', 'with_samples', 'seek', 'seek_rare', 'run', 'explain', 'rounds',
-           'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'steepness', 'prices',
-           'weed', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out',
-           'pursued_projections', 'lessons', 'teach']
+           'Pursuit', 'Search', 'price', 'assuming', 'grow', 'squared', 'importance', 'stretch', 'offer', 'prune',
+           'widen', 'prepare', 'subset', 'pursue', 'check_data', 'with_samples', 'seek', 'seek_rare', 'run', 'explain',
+           'rounds', 'may_be_finer', 'search_finer', 'exchange', 'without_least', 'finish', 'simplify', 'steepness',
+           'prices', 'weed', 'true_model', 'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis',
+           'hand_out', 'pursued_projections', 'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -940,6 +940,7 @@ class Settings:
     stretched: bool = True  # modules are offered waves that their priors rule out
     finer: bool = True  # finer grids are tried where samples can tell such waves
     exchanged: bool = True  # where all modules are used, a better one replaces one
+    assumed: bool = True  # a first module begins with the noise that climbs assume
     weeded: bool = True  # at the end, directions of steep functions cost more
     modes: int = 32  # frequencies of the first grid
     most_modes: int = 128  # and of the last
@@ -949,7 +950,7 @@ class Settings:
 
     def __post_init__(self):
         counts = ("modules", "modes", "most_modes", "sought", "refined", "kept")
-        flags = ("stretched", "finer", "exchanged", "weeded")
+        flags = ("stretched", "finer", "exchanged", "assumed", "weeded")
         check_counts(**{name: getattr(self, name) for name in counts})
         check_flags(**{name: getattr(self, name) for name in flags})
         check_choice(KINDS, kind=self.kind)
@@ -1000,21 +1001,39 @@ class Pursuit:
         """(d,) standard deviations of what no module explains, in units of y."""
         return (self.spread * math.sqrt(self.model.fit.variance)).cpu().numpy()
 
+# %% ../nbs/07_pursuit.ipynb #srchcd01
+class Search(NamedTuple):
+    """What a search for modules is given."""
+
+    X: torch.Tensor  # (n, r) whitened inputs
+    y: torch.Tensor  # (n, d) standardised targets
+    rng: np.random.Generator
+    settings: Settings
+
 # %% ../nbs/07_pursuit.ipynb #3bd32a18
 def price(model: Model) -> float:
     """The evidence that a module has to gain."""
     return max(10.0, (model.r - 1) * math.log(model.data.n))
 
 
-def grow(
-    model: Model, found: list, scene: Scene, X: torch.Tensor, y: torch.Tensor, most: int
-) -> Model:
+def assuming(model: Model) -> Model:
+    """Without modules, with the noise that climbs assume, if it has more."""
+    less = math.log(NOISE) - model.priors.noise
+    if len(model.U) or less >= 0:
+        return model
+    linear = max(model.priors.linear + less, math.log(BOUNDS["linear"][0]))
+    priors = replace(model.priors, noise=model.priors.noise + less, linear=linear)
+    return replace(model, priors=priors)
+
+
+def grow(model: Model, found: list, scene: Scene, search: Search) -> Model:
     """Add what pays of the (gain, direction, width) that were found, the best first."""
+    X, y, _, settings = search
     tried = []
     found = sorted(found, key=lambda one: -one[0])
     order = [found[i][1] for i in range(len(found))]
     for i in distinct(model.kind, torch.stack(order), 6, 0.97):
-        if len(model.U) >= most:
+        if len(model.U) >= settings.modules:
             break
         gain, v, width = found[i]
         if tried:  # what is left has changed
@@ -1025,7 +1044,8 @@ def grow(
             continue
         if not tried:
             tried.append(mean(model, scene.X))
-        larger = tune(add(model, v, width, X, y), 6)
+        first = assuming(model) if settings.assumed else model
+        larger = tune(add(first, v, width, X, y), 6)
         if larger.L < model.L - price(model):
             model = larger
     return model
@@ -1165,15 +1185,6 @@ def check_data(X: torch.Tensor, y: torch.Tensor) -> None:
             raise ValueError(f"{name} must be finite, and holds NaN or infinite values")
 
 # %% ../nbs/07_pursuit.ipynb #5ced03a7
-class Search(NamedTuple):
-    """What a search for modules is given."""
-
-    X: torch.Tensor  # (n, r) whitened inputs
-    y: torch.Tensor  # (n, d) standardised targets
-    rng: np.random.Generator
-    settings: Settings
-
-
 def with_samples(
     model: Model, X: torch.Tensor, y: torch.Tensor, iterations: int
 ) -> Model:
@@ -1262,7 +1273,7 @@ def rounds(model: Model, search: Search) -> tuple[Model, list, int]:
             V = torch.stack([v for _, v, _ in found])
             widths = V.new_tensor([width for *_, width in found])
             found = places(Ascent(scene, V, widths).climb(6))
-        larger = grow(model, found, scene, X, y, settings.modules)
+        larger = grow(model, found, scene, search)
         if len(larger.U) == len(model.U):
             if settings.stretched and now == starts and not central:
                 larger = stretch(model, X, y)

@@ -322,7 +322,12 @@ def apply_rule(trials: Sequence[Trial], data: Data, device: str) -> Found:
 
 # %% ../nbs/09_trials.ipynb #323ac2eb
 SCANS = dict(  # less than is best, but rows depend on it
-    kept=3, stretched=False, finer=False, exchanged=False, weeded=False
+    kept=3,
+    stretched=False,
+    finer=False,
+    exchanged=False,
+    assumed=False,
+    weeded=False,
 )
 
 
