@@ -16,6 +16,7 @@ again. A second process needs a folder of its own for its rows: --folder FOLDER.
 import argparse
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,12 @@ import peers
 import torch
 
 from modbook.beyond import (
+    LARGE,
     METHODS,
     MULTIPLE,
     SOLVED,
     TASKS,
+    TOLD,
     PatientTrial,
     PursuitTrial,
     large_grid,
@@ -40,8 +43,7 @@ from modbook.experiments import read_table, results_folder
 from modbook.pursuit import free_parameters
 from modbook.store import provenance
 
-GRIDS = {"targets": targets_grid, "large": large_grid}
-KINDS = (*GRIDS, "complexity", "fates", "starts")
+KINDS = ("targets", "large", "complexity", "fates", "starts")
 KEYS = ["method", "m", "n", "tau", "seed"]
 
 
@@ -55,9 +57,19 @@ class PeerTrial(PursuitTrial):
         return fit(X.numpy(), y[:, 0].numpy(), self.seed, task.u[0])
 
     def judge(self, found, task, X, y) -> dict:
-        guess, _ = found  # and its directions, if it has any
+        guess, directions = found
         values = torch.tensor(np.ravel(guess(X.numpy())))[:, None]
-        return dict(nmse=relative_error(values, y))
+        error = dict(nmse=relative_error(values, y))
+        if directions is None:
+            return error
+        cosines = np.abs(task.u[0] @ np.transpose(directions)).max(1, initial=0)
+        return error | dict(worst_cosine=cosines.min(), modules=len(directions))
+
+
+def installed_grid() -> list[PeerTrial]:
+    """The estimator on some tasks of each of the larger sizes."""
+    pairs = product(LARGE, TASKS[:TOLD])
+    return [PeerTrial("ModularRegressor", 8, n, seed=seed) for n, seed in pairs]
 
 
 class Rows:
@@ -122,8 +134,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(given.name, given.folder, given.device)
-    if given.name in GRIDS:
-        for trial in GRIDS[given.name]():
+    grids = {"targets": targets_grid(), "large": large_grid() + installed_grid()}
+    if given.name in grids:
+        for trial in grids[given.name]:
             if given.device == "cpu" or trial.method == "pursuit":
                 rows.run(trial)
         return

@@ -3,11 +3,11 @@
 # %% auto #0
 __all__ = ['METHODS', 'TEST_SAMPLES', 'SOLVED', 'SIZES', 'LIMITS', 'TASKS', 'LARGE', 'TOLD', 'LADDER', 'PEERS_LADDER', 'LADDERS',
            'MULTIPLE', 'MISSED', 'TIMES', 'OURS', 'NO_PEERS', 'LEVEL', 'JUDGED', 'SHARES', 'MOST', 'CLIMBERS', 'FATES',
-           'relative_error', 'measured', 'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets',
-           'EstimatorTrial', 'large_grid', 'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table',
-           'starts_for', 'telling', 'module_fates', 'why_missed', 'PatientTrial', 'judge_peers', 'count_verdicts',
-           'reached', 'claim_peers', 'claim_targets', 'claim_large', 'claim_complexity', 'draw_medians',
-           'draw_complexity', 'draw_fates', 'draw_peers', 'shared_draws', 'errors_by_size', 'draw_errors_by_size']
+           'relative_error', 'measured', 'PursuitTrial', 'pursuit_data', 'targets_grid', 'judge_targets', 'large_grid',
+           'rungs', 'needed', 'climbs', 'median_interval', 'complexity_table', 'starts_for', 'telling', 'module_fates',
+           'why_missed', 'PatientTrial', 'judge_peers', 'count_verdicts', 'reached', 'claim_peers', 'claim_targets',
+           'claim_large', 'claim_complexity', 'draw_medians', 'draw_complexity', 'draw_fates', 'draw_peers',
+           'shared_draws', 'errors_by_size', 'draw_errors_by_size']
 
 # %% ../nbs/22_beyond.ipynb #47813ee8
 import resource
@@ -24,7 +24,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .estimator import ModularRegressor
 from .experiments import recorded
 from modbook.pursuit import (
     WINDOWS,
@@ -157,28 +156,11 @@ LARGE = (100_000, 1_000_000)
 TOLD = 3  # tasks of the oracle, of the first size, as it tunes on all; of the estimator
 
 
-class EstimatorTrial(PursuitTrial):
-    """`ModularRegressor` in its defaults on a pursuit's task and samples."""
-
-    methods = ("ModularRegressor",)
-
-    def fit(self, task, X, y) -> ModularRegressor:
-        return ModularRegressor(random_state=self.seed).fit(X.numpy(), y[:, 0].numpy())
-
-    def judge(self, found: ModularRegressor, task, X, y) -> dict:
-        cosines = np.abs(task.u[0] @ np.transpose(found.directions_)).max(1, initial=0)
-        guess = torch.as_tensor(found.predict(X.numpy()))[:, None]
-        score = dict(nmse=relative_error(guess, y), worst_cosine=cosines.min())
-        return score | dict(modules=found.n_modules_)
-
-# %% ../nbs/22_beyond.ipynb #d4447e54
 def large_grid() -> list[PursuitTrial]:
-    """The pursuit's tasks of each size, the oracle's of the first, the estimator's."""
+    """The pursuit's tasks of each size, then the oracle's of the first."""
     own = [("pursuit", n, seed) for n in LARGE for seed in TASKS]
     told = [("oracle", LARGE[0], seed) for seed in TASKS[:TOLD]]
-    by_hand = [PursuitTrial(method, 8, n, seed=seed) for method, n, seed in own + told]
-    installed = [("ModularRegressor", 8, n, 3, s) for n in LARGE for s in TASKS[:TOLD]]
-    return by_hand + [EstimatorTrial(*trial) for trial in installed]
+    return [PursuitTrial(method, 8, n, seed=seed) for method, n, seed in own + told]
 
 # %% ../nbs/22_beyond.ipynb #c4d75dfd
 LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24)

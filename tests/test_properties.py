@@ -509,9 +509,6 @@ CASES: dict[str, dict[str, Kind]] = {
     "beyond.PursuitTrial": dict(
         method=choice(*PURSUED), m=COUNT, n=COUNT, tau=COUNT, seed=WORKERS
     ),
-    "beyond.EstimatorTrial": dict(
-        method=choice("ModularRegressor"), m=COUNT, n=COUNT, tau=COUNT, seed=WORKERS
-    ),
     "beyond.PatientTrial": dict(
         method=choice("more starts"), m=COUNT, n=COUNT, tau=COUNT, seed=WORKERS
     ),
