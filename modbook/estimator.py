@@ -701,7 +701,13 @@ class _Fitting(_Asked):
     """From data to what predicts."""
 
     def fit(self, X, y):
-        """Find modules in (n, m) inputs and (n,) or (n, d) targets."""
+        """Find modules in (n, m) inputs and (n,) or (n, d) targets; gives itself.
+
+        ValueError or TypeError names what is not allowed, before anything is computed:
+        values that are missing, infinite or sparse, fewer than two samples, unknown
+        settings. A warning says what is odd (columns or targets that do not vary, equal
+        columns, samples hardly more than features), and what to do.
+        """
         asked = dict(multi_output=True, y_numeric=True, ensure_min_samples=2)
         X, y = validate_data(self, X, y, dtype=np.float64, **asked)
         self._flat, y = y.ndim == 1, y.reshape(len(y), -1).astype(np.float64)
@@ -739,7 +745,12 @@ class _Answering(_Fitting):
     """What a fitted one can be asked."""
 
     def predict(self, X, return_std=False):
-        """Predictions at (n, m) inputs; return_std: deviations of observations too."""
+        """(n,) or (n, d) predictions at (n, m) inputs, in units of y.
+
+        `return_std=True` adds the deviations of new observations, noise included.
+        ValueError if X is not of the features of `fit`, or holds what is not a finite
+        number; NotFittedError before `fit`.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         X = np.ascontiguousarray(X)
@@ -773,7 +784,12 @@ class _Answering(_Fitting):
 
 # %% ../nbs/20_estimator.ipynb #0f73406e
 class ModularRegressor(_Answering):
-    """A sum of functions, each of one projection of the inputs, found by pursuit.
+    """A sum of functions, each of one projection of the inputs, found by pursuit::
+
+        model = ModularRegressor(random_state=0).fit(X, y)
+        y_new, deviation = model.predict(X_new, return_std=True)
+        model.plot(X, y)
+        model.save("model.npz")  # modbook.estimator.load("model.npz")
 
     It takes
 
@@ -790,22 +806,27 @@ class ModularRegressor(_Answering):
       number of features, at most 300,000. Fewer are faster, and may miss modules;
     - `random_state`, a number, a RandomState or None: where random directions come
       from; a number gives the same answer every time;
-    - `device`, "cpu", "cuda" or "auto": where the pursuit is computed.
+    - `device`, "cpu", "cuda" or "auto": where the pursuit is computed; other forms
+      are on the CPU.
 
     The form "modules" predicts a tenth of the range of y beyond it at most; a deviation
     says how much further it would go. After `fit`, on one thread, it has
 
     - `n_modules_`, `directions_`: the unit directions (or centres) found, a row each;
+      where "planes" predict several of them make up a module, of which there are
+      `len(planes_)`;
     - `functions_`: each module's function of its projection, a callable, as what
       predicts has it (the pursuit, where "planes", "smooth" or "trees" do);
-      `return_std=True` adds its deviation;
+      `return_std=True` adds the deviation of the function, without noise;
     - `intercept_`, `coef_`: a constant and a slope along each feature, which are
       predicted beside these functions (or those of `planes_`, where they predict);
     - `planes_`: where "planes" predict, each plane's function of one to three
       coordinates, a callable with `directions` (b, m) and `project`; else empty;
-    - `noise_`: the deviation of what no module explains. Outputs share its size beside
-      the signal: fit them apart where only some are noisy;
-    - `evidence_`: -2 log evidence of the standardised targets, up to a constant;
+    - `noise_`: the deviation of what no module explains, in units of y, whatever
+      predicts. Outputs share its size beside the signal: fit them apart where only some
+      are noisy;
+    - `evidence_`: -2 log evidence of the modules for the standardised targets, up to a
+      constant: the lower, the better;
     - `form_`: what predicts. "modules", "gaussian modules", "spline modules" and
       "polynomial modules" have the same directions and other functions; "planes" has
       one function for all directions in a plane; "smooth" and "trees" have none.
