@@ -1101,14 +1101,20 @@ def prune(model: Model) -> Model:
     return model
 
 
-def widen(model: Model, X: torch.Tensor, y: torch.Tensor, most: int) -> Model:
-    """A finer grid of frequencies, as long as the evidence gains."""
+def widen(
+    model: Model, X: torch.Tensor, y: torch.Tensor, most: int, offered: bool = False
+) -> Model:
+    """A finer grid of frequencies, as long as the evidence gains; `offered`, there,
+    to modules whose priors rule its waves out as well.
+    """
     while len(model.U) and model.axis.modes < most:
         modes = min(most, model.axis.modes * 3 // 2)
         if 2 * modes * len(model.U) > 3000:
             break
         axis = replace(model.axis, modes=modes)
         finer = tune(build(model.kind, axis, model.U, model.priors, X, y), 10)
+        if offered and finer.L > model.L - 10:
+            finer = offer(finer)
         if finer.L > model.L - 10:
             break
         model = finer
@@ -1251,7 +1257,7 @@ def explain(model: Model, X: torch.Tensor, y: torch.Tensor, given: Settings) -> 
         if len(X) < PLENTY * len(model.data.b):
             break
         most = min(given.most_modes, model.axis.modes * 3 // 2)
-        finer = widen(model, X, y, most)
+        finer = widen(model, X, y, most, offered=True)
         if finer is model:
             break
         model = tune(refine(finer, X, y, 6), 8)
