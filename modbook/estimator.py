@@ -881,10 +881,13 @@ def check_size(X: np.ndarray, y: np.ndarray) -> None:
 
 # %% ../nbs/20_estimator.ipynb #9ba116ad
 def twins(X: np.ndarray) -> list[list[int]]:
-    """Columns of (n, m) inputs that are the same, in groups."""
-    groups = {}
-    for j, column in enumerate(X.T):
-        groups.setdefault((column + 0.0).tobytes(), []).append(j)  # -0.0 is 0.0
+    """Columns of (n, m) inputs that are the same but for shift and scale, in groups."""
+    if len(X) < 3:  # of two samples all columns are
+        return []
+    groups, Z = {}, ((X - X.mean(0)) / X.std(0)).round(9)
+    for j, column in enumerate(Z.T):
+        upright = column * np.sign(column[np.abs(column).argmax()]) + 0.0  # no -0.0
+        groups.setdefault(upright.tobytes(), []).append(j)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -903,8 +906,9 @@ def warn_about_columns(X: np.ndarray) -> int:
         columns = np.delete(np.arange(X.shape[1]), constant)
         groups = [columns[group].tolist() for group in same]
         warnings.warn(
-            f"columns of X are the same, {groups}: their weights in a direction cannot "
-            "be told apart; drop all but one of each group.",
+            f"columns of X are the same but for shift and scale, {groups}: their "
+            "weights in a direction cannot be told apart; drop all but one of each "
+            "group.",
             stacklevel=6,
         )
     return varying.shape[1]
