@@ -33,6 +33,8 @@ ninth.csv: seeds 10000 to 10002, before processes ended their tuning on more sam
 tenth.csv: seeds 11000 to 11002, before steep directions cost more, before functions
 could be polynomials, and before decisive evidence outweighed the folds.
 eleventh.csv: seeds 12000 to 12002, before Gaussian functions of modules were bounded.
+twelfth.csv: seeds 13000 to 13002, before a first module began with the noise that its
+climb assumed; rows.csv has its peers, and the estimator anew.
 """
 
 import multiprocessing
