@@ -765,7 +765,7 @@ exempt(
     "pursuit",
     INSIDE,
     """
-    add basin bin_index bin_sums binned block bounds build by_priors cap
+    add assuming basin bin_index bin_sums binned block bounds build by_priors cap
     central_weights centres check_data chunks climbs damped design distinct
     equations evidence_slopes explain factor finish gram grow hand_out importance
     inverse_of_lower jacobian keep keep_some leave_one_out lessons leverage
