@@ -435,7 +435,7 @@ def draw_complexity(table: pd.DataFrame) -> Figure:
         tried, name = others.drop_duplicates("m"), f"{others.method.nunique()} others"
         most, look = (
             tried.free * LADDER[-1],
-            dict(mfc="none", label=f"{name}: more than"),
+            dict(mfc="none", label=f"{name} need more"),
         )
         axes.plot(tried.m + 0.25, most, "^", color="0.3", ms=8, **look)
     free = table.drop_duplicates("m").sort_values("m")
