@@ -387,13 +387,9 @@ def claim_complexity() -> tuple[str, str]:
     return "times the free parameters (tasks): " + ", ".join(texts), reached(within)
 
 # %% ../nbs/22_beyond.ipynb #707a0939
-CLIMBERS = {  # looks and names of methods that solve the median task somewhere
+CLIMBERS = {  # looks and names, in the order of the legend
     "pursuit": ("o-", "pursuit"),
     "oracle": ("s--", "true directions"),
-    "R's ppr": ("D-.", "projection pursuit regression (R)"),
-    "Gaussian process": ("v:", "Gaussian process"),
-    "xRFM": ("^-.", "recursive feature machine (xRFM)"),
-    "paper's method": ("X-", "Algorithm 1, as printed"),
 }
 
 
@@ -432,12 +428,9 @@ def draw_complexity(table: pd.DataFrame) -> Figure:
         draw_medians(axes, group.m + shift, group, style, name)
     others = table[~table.method.isin(solving)]
     if len(others):
-        tried, name = others.drop_duplicates("m"), f"{others.method.nunique()} others"
-        most, look = (
-            tried.free * LADDER[-1],
-            dict(mfc="none", label=f"{name} need more"),
-        )
-        axes.plot(tried.m + 0.25, most, "^", color="0.3", ms=8, **look)
+        tried, count = others.drop_duplicates("m"), others.method.nunique()
+        name, most = f"{count} others need more", tried.free * LADDER[-1]
+        axes.plot(tried.m + 0.25, most, "^", color="0.3", ms=8, mfc="none", label=name)
     free = table.drop_duplicates("m").sort_values("m")
     axes.plot(free.m, free.free, ":", color="black", label="free parameters")
     axes.plot(free.m, MULTIPLE * free.free, "-.", color="0.5", label="8 times as many")

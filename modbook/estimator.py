@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'DEGREE', 'FUNCTIONS', 'LARGEST', 'ON_MODULES', 'FORMS', 'MARGIN',
-           'CLEAR', 'HINT', 'SURE', 'NOTHING', 'FEW', 'ELSEWHERE', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT',
+           'CLEAR', 'HINT', 'SURE', 'NOTHING', 'FEW', 'FITTED', 'ELSEWHERE', 'AXES_IN', 'WEIGHTS', 'CENTRES', 'FORMAT',
            'KINDS_OF_MODEL', 'WRONG', 'slopes_and_bells', 'Smooth', 'spreads', 'fit_smooth', 'Trees', 'fit_trees',
            'Modules', 'free_numbers', 'passes', 'with_noise', 'of_the_mean', 'left_over', 'fit_modules', 'apart',
            'bell', 'bends', 'spline', 'product', 'power', 'additive', 'Additive', 'additive_function', 'fit_additive',
@@ -696,8 +696,31 @@ FEW = (
     "modules, whatever these leave over: give more samples, or say fallback=False."
 )
 
+# %% ../nbs/20_estimator.ipynb #0f73a16c
+class _Seeking(_Asked):
+    """The search, and other forms where it leaves something over."""
+
+    def _seek(self, X, y, rng, device, settings, most) -> None:
+        modules, settings = fit_as_many(X, y, rng, settings, device, most)
+        describe(self, modules)
+        if self.fallback and left_over(modules, X, y) > LEFT_OVER:
+            if len(X) < FEWEST:
+                if not passes(modules, len(X)):
+                    warnings.warn(FEW, stacklevel=4)
+                return
+            few = for_folds(settings, modules.found)
+            errors = cross_validate(X, y, rng, few, device)
+            shares = shares_of(errors, y)
+            if min(shares.values()) >= 1:
+                warnings.warn(NOTHING, stacklevel=4)
+                mean = of_the_mean(modules, X, y)
+                return describe(self, mean, cv_errors=shares)
+            if passes(modules, len(X)):
+                modules = with_noise(modules, shares["modules"])
+            describe(self, modules, *choose_form(modules, errors, X, y, rng))
+
 # %% ../nbs/20_estimator.ipynb #0f73a16d
-class _Fitting(_Asked):
+class _Fitting(_Seeking):
     """From data to what predicts."""
 
     def fit(self, X, y):
@@ -721,28 +744,9 @@ class _Fitting(_Asked):
             self._seek(X, y, np.random.default_rng(seed), device, *asked)
         return self
 
-    def _seek(self, X, y, rng, device, settings, most) -> None:
-        modules, settings = fit_as_many(X, y, rng, settings, device, most)
-        describe(self, modules)
-        if self.fallback and left_over(modules, X, y) > LEFT_OVER:
-            if len(X) < FEWEST:
-                if not passes(modules, len(X)):
-                    warnings.warn(FEW, stacklevel=4)
-                return
-            few = for_folds(settings, modules.found)
-            errors = cross_validate(X, y, rng, few, device)
-            shares = shares_of(errors, y)
-            if min(shares.values()) >= 1:
-                warnings.warn(NOTHING, stacklevel=4)
-                mean = of_the_mean(modules, X, y)
-                return describe(self, mean, cv_errors=shares)
-            if passes(modules, len(X)):
-                modules = with_noise(modules, shares["modules"])
-            describe(self, modules, *choose_form(modules, errors, X, y, rng))
-
 # %% ../nbs/20_estimator.ipynb #0f73406f
-class _Answering(_Fitting):
-    """What a fitted one can be asked."""
+class _Predicting(_Fitting):
+    """What a fitted one predicts."""
 
     def predict(self, X, return_std=False):
         """(n,) or (n, d) predictions at (n, m) inputs, in units of y.
@@ -759,6 +763,10 @@ class _Answering(_Fitting):
         if not return_std:
             return y.reshape(shape)
         return y.reshape(shape), self._model.deviation(X).reshape(shape)
+
+# %% ../nbs/20_estimator.ipynb #0f73407f
+class _Answering(_Predicting):
+    """What else a fitted one can be asked."""
 
     def plot(self, X, y, names=None) -> Figure:
         """Draw what was found, with data, a row each: modules, or planes where they
@@ -808,7 +816,10 @@ class ModularRegressor(_Answering):
       from; a number gives the same answer every time;
     - `device`, "cpu", "cuda" or "auto": where the pursuit is computed; other forms
       are on the CPU.
+    """
 
+# %% ../nbs/20_estimator.ipynb #0f73408e
+FITTED = """
     The form "modules" predicts a tenth of the range of y beyond it at most; a deviation
     says how much further it would go. After `fit`, on one thread, it has
 
@@ -832,6 +843,8 @@ class ModularRegressor(_Answering):
       one function for all directions in a plane; "smooth" and "trees" have none.
       `cv_errors_`: the cross-validated errors, if it was chosen.
     """
+
+ModularRegressor.__doc__ = f"{ModularRegressor.__doc__}{FITTED}"
 
 # %% ../nbs/20_estimator.ipynb #0f734071
 ELSEWHERE = ("smooth", "trees")  # forms that have no modules

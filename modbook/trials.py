@@ -22,6 +22,7 @@ from operator import itemgetter
 import numpy as np
 import torch
 
+# %% ../nbs/09_trials.ipynb #bc6b61e9
 from . import metrics
 from modbook.kernel_init import (
     Descent,
