@@ -6,24 +6,30 @@
     python benchmarks/pursuit.py complexity M TASKS [--methods A,B]
     python benchmarks/pursuit.py fates M TASKS      # what was not found, and why
     python benchmarks/pursuit.py starts M TASKS     # with a limit ten times as high
+    python benchmarks/pursuit.py arms               # the experiments' own, anew
 
 `complexity` is the ladder of one dimension: of the pursuit and the true directions, or
 of the methods that are named, which may be those of `benchmarks/peers.py`. Rows go to
 results/pursuit_NAME/rows.csv (NAME_gpu on a GPU); those that are there are not run
 again. A second process needs a folder of its own for its rows: --folder FOLDER.
+
+`arms` shows the training sets of recorded trials that started from the pursuit's first
+search, of fewer steps (SEARCHES of modbook.trials), to its whole one.
 """
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
 import peers
 import torch
 
+from modbook import experiments, trials
 from modbook.beyond import (
     LARGE,
     METHODS,
@@ -43,8 +49,9 @@ from modbook.experiments import read_table, results_folder
 from modbook.pursuit import free_parameters
 from modbook.store import provenance
 
-KINDS = ("targets", "large", "complexity", "fates", "starts")
+KINDS = ("targets", "large", "complexity", "fates", "starts", "arms")
 KEYS = ["method", "m", "n", "tau", "seed"]
+ARMS = {"fig9": "paper", "table2": "paper"}
 
 
 class PeerTrial(PursuitTrial):
@@ -113,6 +120,43 @@ def keep_fates(rows: Rows, m: int, seed: int) -> None:
             rows.add(line | provenance())
 
 
+def recorded_arm(row: dict) -> trials.Trial:
+    """The trial of a row of the first search; a table with gaps has floats in it."""
+    own = {name: row[name] for name in trials.OWN if pd.notna(row.get(name))}
+    counts = {name for name, value in own.items() if isinstance(value, float)}
+    counts -= {"learning_rate"}
+    own |= {name: int(own[name]) for name in counts} | dict(search="first")
+    trial = trials.Trial(**own)
+    if trial.id != row["id"]:
+        raise ValueError(f"{row['id']} is not the id of {trial}")
+    return trial
+
+
+def search_anew(name: str, row: dict) -> dict:
+    """What the pursuit finds for a recorded trial, beside what it had found."""
+    trial, kept = recorded_arm(row), ["scale", "m", "k", "n", "tau", "seed", "K"]
+    data, start = trials.draw_data([trial]), process_time()
+    found = trials.pursue_modules([replace(trial, search="whole")], data, "cpu")
+    took = process_time() - start
+    U, _ = trials.starting_projections([trial], data, "cpu", found)
+    scores = trials.directions(U, data.task.u)
+    before = dict(modules_before=row["modules_found"], before=row["start_coverage"])
+    line = dict(experiment=name) | {key: row[key] for key in kept} | before
+    now = dict(modules=len(found[0].directions), coverage=scores["coverage"].item())
+    return line | now | dict(cpu_seconds=took) | provenance()
+
+
+def keep_arms(rows: Rows) -> None:
+    """A row for each training set, not again for what trains on it differently."""
+    done = {(row["experiment"], row["m"], row["n"], row["seed"]) for row in rows.rows}
+    for name, scale in ARMS.items():
+        table = experiments.recorded(name, scale=scale, start="pursuit")
+        for row in table[table.distilled.fillna(0) == 0].to_dict("records"):
+            if (name, row["m"], row["n"], row["seed"]) not in done:
+                line = rows.add(search_anew(name, row))
+                print(*list(line.values())[:13], flush=True)
+
+
 def climb_ladder(rows: Rows, method: str, m: int, seed: int) -> None:
     """Up to the first rung that solves the task."""
     peer = method not in METHODS
@@ -135,6 +179,8 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = Rows(given.name, given.folder, given.device)
     grids = {"targets": targets_grid(), "large": large_grid() + installed_grid()}
+    if given.name == "arms":
+        return keep_arms(rows)
     if given.name in grids:
         for trial in grids[given.name]:
             if given.device == "cpu" or trial.method == "pursuit":

@@ -89,6 +89,7 @@ class Directions(Experiment):
     scales: ClassVar[Mapping[str, Size]]
     first_seed: ClassVar[int] = 0
     changes: ClassVar[Mapping] = {}  # of the fields of all trials
+    pursuit_search: ClassVar[str] = "whole"  # of trials that start from it
 
     methods: str = "all"  # or some of the experiment's, separated by commas
 
@@ -108,11 +109,20 @@ class Directions(Experiment):
         """The trials of one task, by method."""
         raise NotImplementedError
 
+    def searched(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
+        """The same, those from the pursuit with the experiment's search."""
+        return {
+            method: replace(arm, search=self.pursuit_search)
+            if arm.start == "pursuit"
+            else arm
+            for method, arm in self.arms(m, seed, size).items()
+        }
+
     def grid(self) -> list[Cell]:
         """All trials, method by method."""
         size = self.scales[self.scale]
         seeds = range(self.first_seed, self.first_seed + (self.seeds or size.seeds))
-        arms = [self.arms(m, seed, size) for m in size.m for seed in seeds]
+        arms = [self.searched(m, seed, size) for m in size.m for seed in seeds]
         network, asked = f"{size.width}x{size.layers}", self.asked()
         every = asked == ["all"]
         methods = [x for x in arms[0] if every or {x, family(x)} & set(asked)]
@@ -262,6 +272,7 @@ class Fig9(Directions):
     """Learned, fixed, true and random starts of the directions."""
 
     name: ClassVar[str] = "fig9"
+    pursuit_search: ClassVar[str] = "first"  # as recorded
     scales: ClassVar[Mapping[str, Size]] = {
         "smoke": Size(2, (2,), 60, 8, 3, 40, 5, n_test=200),
         "laptop": Size(5, (2, 3, 5), 1000, 32, 5, 1000, 100),
@@ -337,6 +348,7 @@ class Table2(Directions):
     """The nonlinear task."""
 
     name: ClassVar[str] = "table2"
+    pursuit_search: ClassVar[str] = "first"  # as recorded
     scales: ClassVar[Mapping[str, Size]] = {
         "smoke": Size(2, (2,), 60, 8, 3, 40, 5, monolithic=40, n_test=200),
         "laptop": Size(5, (5,), 1000, 32, 6, 1000, 1000),
