@@ -10,7 +10,7 @@ __all__ = ['DEPTH', 'GROWN', 'LEFT_OVER', 'FEWEST', 'PLACES', 'DEGREE', 'FUNCTIO
            'choose_form', 'ModuleFunction', 'straight_part', 'most_modules', 'fit_as_many', 'ModularRegressor',
            'settings_of', 'describe', 'check_size', 'twins', 'warn_about_columns', 'firsts', 'warn_about', 'draw_curve',
            'draw_weights', 'rows_of_two', 'some_of', 'weights_of', 'draw_line', 'draw_modules', 'names_for', 'draw',
-           'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'plain', 'read', 'rebuild', 'load']
+           'draw_map', 'draw_planes', 'pack', 'unpack', 'save', 'write_whole', 'plain', 'read', 'rebuild', 'load']
 
 # %% ../nbs/20_estimator.ipynb #faa4024e
 import errno
@@ -44,6 +44,7 @@ from modbook.processes import (
     Process,
     centred,
     condition,
+    deviations,
     gaussian,
     handed_out,
     matern,
@@ -54,7 +55,6 @@ from .products import one_thread
 from modbook.pursuit import (
     BOUNDS,
     KINDS,
-    LEVEL,
     STILL,
     Axis,
     Model,
@@ -64,12 +64,14 @@ from modbook.pursuit import (
     Pursuit,
     Settings,
     Whitening,
+    among_all,
     build,
     leave_one_out,
     module_function,
     predict,
     pursue,
     see,
+    some_vary,
 )
 from .sweeps import choose_device
 from .theory import check_choice, check_counts, check_flags
@@ -256,10 +258,10 @@ def with_noise(modules: Modules, share: float) -> Modules:
 def of_the_mean(modules: Modules, X: np.ndarray, y: np.ndarray) -> Modules:
     """Of the same inputs and outputs, with nothing but the mean."""
     found, model = modules.found, modules.found.model
-    t = modules._tensor(standardise(y)[2].numpy())
+    t, varies = modules._tensor(standardise(y)[2].numpy()), some_vary(found.spread)
     Z, level = found.inputs(modules._tensor(X)), Priors(linear=-40.0)
-    mean = build(model.kind, model.axis, model.U[:0], level, Z, t)
-    return Modules(replace(found, model=mean))
+    mean = build(model.kind, model.axis, model.U[:0], level, Z, t[:, varies])
+    return Modules(replace(found, model=among_all(mean, varies)))
 
 # %% ../nbs/20_estimator.ipynb #splitac
 def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
@@ -269,12 +271,12 @@ def left_over(modules: Modules, X: np.ndarray, y: np.ndarray) -> float:
     sample leaves out says nothing.
     """
     if passes(modules, len(X)):
-        return float(np.ptp(y, axis=0).any())
+        return float(deviations(y).any())
     step = math.ceil(len(X) / PLACES)  # data may be sorted
     X, y = (modules._tensor(part[::step]) for part in (X, y))
     errors, variance = leave_one_out(modules.found, X, y), y.var(0, correction=0)
     shares = errors / variance.clamp(min=1e-300).cpu().numpy()
-    return float(shares[variance.cpu().numpy() > 0].max(initial=0))
+    return float(shares[(modules.found.spread > 0).cpu().numpy()].max(initial=0))
 
 
 def fit_modules(
@@ -498,10 +500,10 @@ SURE = 100.0  # one that folds do not outweigh
 
 
 def shares_of(errors: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:
-    """Each form's mean error, (n, d) each, over the variance of what varies."""
-    spread = y.var(0)
-    relative = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
-    return {form: float((e * relative).mean()) for form, e in errors.items()}
+    """Each form's mean error, (n, d) each, over the variance, of what varies."""
+    varies = deviations(y) > 0
+    relative = 1 / y.var(0)[varies]
+    return {form: float((e[:, varies] * relative).mean()) for form, e in errors.items()}
 
 
 def likeliest(near: dict[str, float], costs: dict[str, float]) -> str:
@@ -514,7 +516,7 @@ def cost(model: Modules | Process | Trees, y: np.ndarray) -> float:
     """The evidence and the price of free numbers; 0 for all where none compare."""
     if isinstance(model, Trees):
         return math.inf
-    if len(y) > SOLVED or y.shape[1] > 1:
+    if len(y) > SOLVED or np.count_nonzero(deviations(y)) > 1:
         return 0.0
     return model.evidence + model.free * math.log(len(y))
 
@@ -953,7 +955,7 @@ def warn_about(X: np.ndarray, y: np.ndarray) -> None:
             "deviation can be relied on; give more samples or fewer features.",
             stacklevel=4,
         )
-    level = np.flatnonzero(y.std(0) <= LEVEL * np.abs(y).max(0))
+    level = np.flatnonzero(deviations(y) == 0)
     if len(level):
         which = f" in outputs {level.tolist()}" if y.shape[1] > 1 else ""
         warnings.warn(
@@ -1072,7 +1074,8 @@ def draw(
             "no module was found, so there is nothing to draw: what predicts is "
             f"form_, {e.form_!r}"
         )
-    return draw_line(e.intercept_, e.coef_, X, y, names)
+    line = float(np.ravel(e.intercept_)[0]), np.ravel(e.coef_)
+    return draw_line(*line, X, y, names)
 
 # %% ../nbs/20_estimator.ipynb #14f18b2a
 def draw_map(panel: Axes, function: PlaneFunction, X: np.ndarray) -> None:
@@ -1163,8 +1166,19 @@ def save(estimator: ModularRegressor, path: str | Path) -> None:
         for field in fields(estimator._model):
             value = getattr(estimator._model, field.name)
             arrays["other_" + field.name] = np.asarray(value)
-    with open(path, "wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+    write_whole(path, about=np.array(json.dumps(about)), **arrays)
+
+
+def write_whole(path: str | Path, **arrays: np.ndarray) -> None:
+    """To a .npz file, in one step: what was there stays until all of it is written."""
+    unfinished = Path(f"{path}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            np.savez(file, **arrays)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def plain(value: object) -> str | int | float | bool | None:

@@ -180,7 +180,7 @@ def pair_scores(
     variance = (t * alpha).sum() / t.numel()
     for a in range(len(fit.P)):
         for b in range(a):
-            if fit.dims[a] + fit.dims[b] <= LARGEST:
+            if fit.dims[a] + fit.dims[b] <= min(LARGEST, Z.shape[1]):
                 seen = Z @ torch.cat([fit.P[a], fit.P[b]], 1)
                 K = gaussian(seen, seen)
                 shown = (alpha * (K @ alpha)).sum() / variance / t.shape[1]
@@ -291,7 +291,8 @@ def fit_planes(
         return None
     inputs = torch.tensor(X[order], device=model.U.device)
     Z, y = found.inputs(inputs).cpu(), y[order]
-    t = standardise(y)[2]
+    _, spread, t = standardise(y)
+    t = t[:, spread > 0]  # something varies, or no module were found
     fit = best_planes(found, Z[:TUNED], t[:TUNED])
     if max(fit.dims) == 1:
         return None

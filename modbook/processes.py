@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['TUNED', 'FINE', 'LAST', 'SOLVED', 'NOISE', 'explained', 'Process', 'factorise', 'evidence_of', 'tune_process',
-           'tune_in_turn', 'standardise', 'condition', 'squares', 'matern', 'gaussian', 'centred', 'handed_out']
+           'tune_in_turn', 'deviations', 'standardise', 'condition', 'squares', 'matern', 'gaussian', 'centred',
+           'handed_out']
 
 # %% ../nbs/20_processes.ipynb #0af17ee2
 import math
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from .pursuit import chunks, factor
+from .pursuit import LEVEL, chunks, factor
 from .theory import check_arrays
 
 # %% ../nbs/20_processes.ipynb #64b4fceb
@@ -129,14 +130,24 @@ def tune_in_turn(
     return logs
 
 # %% ../nbs/20_processes.ipynb #a3b0e051
+def deviations(y: np.ndarray) -> np.ndarray:
+    """(d,) of (n, d) targets; 0 of one that does not vary, as the pursuit has it."""
+    check_arrays(2, y=y)
+    spread = y.std(0)
+    return np.where(spread > LEVEL * np.abs(y).max(0), spread, 0.0)
+
+
 def standardise(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
-    """Means (d,), deviations (d,), and what is left of (n, d) targets."""
+    """Means (d,), deviations (d,), and what is left of (n, d) targets.
+
+    What does not vary has a deviation of 0, and nothing is left of it.
+    """
     check_arrays(2, y=y)
     if not np.isfinite(y).all():
         raise ValueError("y must be finite, it has NaN or infinite values")
-    centre, spread = y.mean(0), y.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    return centre, spread, torch.as_tensor((y - centre) / spread)
+    centre, spread = y.mean(0), deviations(y)
+    t = (y - centre) / np.where(spread > 0, spread, np.inf)
+    return centre, spread, torch.as_tensor(t)
 
 
 def condition(
@@ -151,7 +162,7 @@ def condition(
     alpha = torch.cholesky_solve(t, chol)
     arrays = dict(points=points, alpha=alpha, chol=chol)
     kept = {name: array.numpy() for name, array in arrays.items()}
-    level = (t * alpha).sum().item() / t.numel()
+    level = (t * alpha).sum().item() / len(t) / max(1, np.count_nonzero(spread))
     kept |= dict(centre=centre, spread=spread, level=level)
     return kept | dict(noise=noise.exp().item() + 1e-9)
 
