@@ -753,7 +753,8 @@ class _Predicting(_Fitting):
     def predict(self, X, return_std=False):
         """(n,) or (n, d) predictions at (n, m) inputs, in units of y.
 
-        `return_std=True` adds the deviations of new observations, noise included.
+        `return_std=True` adds the deviations of new observations, noise included. They
+        take what modules see as known, and so are too small where samples are few.
         ValueError if X is not of the features of `fit`, or holds what is not a finite
         number; NotFittedError before `fit`.
         """
@@ -809,9 +810,9 @@ class ModularRegressor(_Answering):
     - `kind`, "linear" or "distance": what a module sees, a projection or a distance;
       distances have one scale for all features, so standardise those of unlike units;
     - `fallback`: whether other functions of the modules, functions of planes that they
-      lie in, a Gaussian process of all inputs and boosted trees are cross-validated
-      against what was found, where that leaves over 0.2 % of the variance unexplained;
-      False is several times faster;
+      lie in, a Gaussian process of all inputs (these of 3000 samples at most) and
+      boosted trees are cross-validated against what was found, where that leaves over
+      0.2 % of the variance unexplained; False is several times faster;
     - `max_starts`, a number or None: random directions of the last scan; None: by the
       number of features, at most 300,000. Fewer are faster, and may miss modules;
     - `random_state`, a number, a RandomState or None: where random directions come
@@ -843,7 +844,8 @@ FITTED = """
     - `form_`: what predicts. "modules", "gaussian modules", "spline modules" and
       "polynomial modules" have the same directions and other functions; "planes" has
       one function for all directions in a plane; "smooth" and "trees" have none.
-      `cv_errors_`: the cross-validated errors, if it was chosen.
+      `cv_errors_`: the cross-validated squared errors, as shares of the variance, if
+      it was chosen.
     """
 
 ModularRegressor.__doc__ = f"{ModularRegressor.__doc__}{FITTED}"
