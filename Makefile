@@ -19,7 +19,6 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 sweep: $(READY) ## run the main job: nbs/_runs/sweep.ipynb has its table and figure
-	@mkdir -p nbs/_runs
 	papermill --log-output nbs/sweep.ipynb nbs/_runs/sweep.ipynb -p m 8
 
 test: lint ## check style, notebooks, package, book and main job
@@ -44,7 +43,7 @@ export: $(READY) ## notebooks without outputs, and the modules that they export
 	nbdev_export
 
 clean: ## remove the environment, the built book and other outputs
-	rm -rf $(VENV) _build nbs/_runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) _build nbs/_runs/* build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is set up once, and again only when one of these files changes.

@@ -793,7 +793,7 @@ def judge_figure10() -> tuple[str, str]:
         return found
     step, *last = steps_averaged(recorded("e3", scale="paper")).iloc[-1]
     text += f"; averaged, {step} {in_words(Comparison(*last))}, n = 1000"
-    return text, f"{said} at one rate and sigma"
+    return text, f"{said} at one rate, sigma and n"
 
 # %% ../nbs/15_directions.ipynb #48ac1ef2
 def judge_question(words: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -15,6 +16,7 @@ from modbook.scaling import SCALING, search_table
 EXPERIMENTS = (Sweep, *SCALING.values(), *DIRECTIONS.values())
 BY_CLASS = {kind.__name__: kind for kind in EXPERIMENTS}
 COMMAND = re.compile(r"papermill nbs/(\w+)\.ipynb(?: nbs/_runs/\S+)?([^\n`]*)")
+WRITTEN = re.compile(r"papermill nbs/\w+\.ipynb (\S+\.ipynb)")
 KIND = re.compile(r"read_parameters\(\w+\.(\w+), globals\(\)\)")
 
 
@@ -28,6 +30,14 @@ def kind_of(page: str) -> type[Experiment] | None:
     text = "".join("".join(cell["source"]) for cell in cells(page, "code"))
     found = KIND.search(text)
     return BY_CLASS.get(found.group(1)) if found else None
+
+
+def test_folders_that_commands_write_to_are_in_a_clone():
+    texts = [path.read_text() for path in (ROOT / "nbs").glob("*.[im][pd]*")]
+    folders = {str(Path(out).parent) for text in texts for out in WRITTEN.findall(text)}
+    assert folders == {".", "nbs/_runs"}
+    kept = ROOT / "nbs" / "_runs" / ".gitignore"
+    assert "!.gitignore" in kept.read_text(), "papermill makes no folders"
 
 
 PAGES = [p.stem for p in sorted((ROOT / "nbs").glob("*.ipynb")) if kind_of(p.stem)]
