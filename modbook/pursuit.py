@@ -941,7 +941,7 @@ class Settings:
     stretched: bool = True  # modules are offered waves that their priors rule out
     finer: bool = True  # finer grids are tried where samples can tell such waves
     exchanged: bool = True  # where all modules are used, a better one replaces one
-    assumed: bool = True  # a first module begins with the noise that climbs assume
+    assumed: bool = True  # a first module, if refused, tries the noise of its climb
     weeded: bool = True  # at the end, directions of steep functions cost more
     modes: int = 32  # frequencies of the first grid
     most_modes: int = 128  # and of the last
@@ -1045,9 +1045,11 @@ def grow(model: Model, found: list, scene: Scene, search: Search) -> Model:
             continue
         if not tried:
             tried.append(mean(model, scene.X))
-        first = assuming(model) if settings.assumed else model
-        larger = tune(add(first, v, width, X, y), 6)
-        if larger.L < model.L - price(model):
+        larger = tune(add(model, v, width, X, y), 6)
+        enough = model.L - price(model)
+        if larger.L >= enough and settings.assumed and not len(model.U):
+            larger = tune(add(assuming(model), v, width, X, y), 6)
+        if larger.L < enough:
             model = larger
     return model
 
