@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['RULES', 'EXTRA', 'ABLATION', 'MODULES', 'PUBLISHED_TABLE2', 'STARTS_OF_U', 'RIDGES', 'PRINTED', 'CHOSEN', 'CHOICES',
            'BEST', 'DIRECTIONS', 'CLAIMED', 'STARTS', 'ASKED', 'START', 'END', 'CLOSER', 'PUBLISHED_FIG5', 'PUBLISHED',
-           'COVER', 'Size', 'start_of', 'Directions', 'that_fit', 'family', 'describe', 'plan_directions', 'Fig5',
-           'Fig11', 'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9', 'Fig10', 'small_trial',
-           'Table2', 'RuleChoices', 'Questions', 'without_modules', 'NearestFig9', 'NearestQuestions', 'Asked',
-           'best_scale', 'ask', 'own_words', 'answers', 'beside_nearest', 'Score', 'difference', 'exceeds', 'Closer',
-           'closer', 'agrees', 'against_published', 'weakest', 'met', 'judge_claimed', 'judge_figure10',
-           'judge_question', 'twice', 'judge_closer', 'split_modules', 'choice_table', 'module_curve', 'draw_module',
-           'published_module']
+           'COVER', 'Size', 'start_of', 'with_search', 'Directions', 'that_fit', 'family', 'describe',
+           'plan_directions', 'Fig5', 'Fig11', 'traces', 'trace_summary', 'kept_directions', 'angles', 'embed', 'Fig9',
+           'Fig10', 'small_trial', 'Table2', 'RuleChoices', 'Questions', 'without_modules', 'NearestFig9',
+           'NearestQuestions', 'Asked', 'best_scale', 'ask', 'own_words', 'answers', 'beside_nearest', 'Score',
+           'difference', 'exceeds', 'Closer', 'closer', 'agrees', 'against_published', 'weakest', 'met',
+           'judge_claimed', 'judge_figure10', 'judge_question', 'twice', 'judge_closer', 'split_modules',
+           'choice_table', 'module_curve', 'draw_module', 'published_module']
 
 # %% ../nbs/15_directions.ipynb #883a098a
 import json
@@ -81,6 +81,12 @@ def start_of(method: str, **rule) -> dict:
         return start_by_pursuit(name) | fixed
     return dict(start=name) | fixed
 
+# %% ../nbs/15_directions.ipynb #ab24e0a7
+def with_search(arms: Mapping[str, Trial], search: str) -> dict[str, Trial]:
+    """Trials by method, those that start from the pursuit with this search."""
+    pursued = (name for name, arm in arms.items() if arm.start == "pursuit")
+    return dict(arms) | {name: replace(arms[name], search=search) for name in pursued}
+
 # %% ../nbs/15_directions.ipynb #ab24e0a8
 @dataclass(frozen=True)
 class Directions(Experiment):
@@ -109,20 +115,12 @@ class Directions(Experiment):
         """The trials of one task, by method."""
         raise NotImplementedError
 
-    def searched(self, m: int, seed: int, size: Size) -> dict[str, Trial]:
-        """The same, those from the pursuit with the experiment's search."""
-        return {
-            method: replace(arm, search=self.pursuit_search)
-            if arm.start == "pursuit"
-            else arm
-            for method, arm in self.arms(m, seed, size).items()
-        }
-
     def grid(self) -> list[Cell]:
         """All trials, method by method."""
         size = self.scales[self.scale]
         seeds = range(self.first_seed, self.first_seed + (self.seeds or size.seeds))
-        arms = [self.searched(m, seed, size) for m in size.m for seed in seeds]
+        tasks = [self.arms(m, seed, size) for m in size.m for seed in seeds]
+        arms = [with_search(arms, self.pursuit_search) for arms in tasks]
         network, asked = f"{size.width}x{size.layers}", self.asked()
         every = asked == ["all"]
         methods = [x for x in arms[0] if every or {x, family(x)} & set(asked)]

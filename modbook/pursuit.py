@@ -1026,7 +1026,7 @@ def assuming(model: Model) -> Model:
     priors = replace(model.priors, noise=model.priors.noise + less, linear=linear)
     return replace(model, priors=priors)
 
-
+# %% ../nbs/07_pursuit.ipynb #3bd32a19
 def grow(model: Model, found: list, scene: Scene, search: Search) -> Model:
     """Add what pays of the (gain, direction, width) that were found, the best first."""
     X, y, _, settings = search
@@ -1179,7 +1179,7 @@ def among_all(model: Model, varies: torch.Tensor) -> Model:
         model, data=data, fit=replace(model.fit, alpha=among(model.fit.alpha))
     )
 
-
+# %% ../nbs/07_pursuit.ipynb #9510f31a
 @one_thread()
 def pursue(
     X: torch.Tensor,  # (n, m) inputs

@@ -778,6 +778,7 @@ exempt(
     seek seek_rare with_samples""",
 )
 exempt("directions", TABLES, "twice")
+exempt("directions", "called with trials that were checked", "with_search")
 exempt("image_trials", "called with a trial that was checked", "run_image_trial")
 exempt(
     "pursuit",
