@@ -11,6 +11,7 @@ __all__ = ['STYLE', 'LOOKS', 'SERIES', 'PANELS', 'BATCHES', 'CONTENDERS', 'MORE_
            'not_run', 'styled']
 
 # %% ../nbs/18_figures.ipynb #17258342
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -523,9 +524,8 @@ def losses_beside_published(
                 axes.errorbar(
                     place - 0.12, mean, error, label="the paper", capsize=4, **theirs
                 )
-        axes.set_xticks(
-            range(len(methods)), [NAMES[x].replace(", ", ",\n") for x in methods]
-        )
+        names = [textwrap.fill(NAMES[method], 15) for method in methods]
+        axes.set_xticks(range(len(methods)), names)
         axes.tick_params(axis="x", labelsize=8)
         axes.set(ylabel="test loss", yscale="log")
         handles, labels = axes.get_legend_handles_labels()
