@@ -34,6 +34,7 @@ from modbook.pursuit import (
     basin,
     cap,
     free_parameters,
+    least_squares,
     predict,
     price,
     pursue,
@@ -251,7 +252,7 @@ def module_fates(trial: PursuitTrial) -> list[dict]:
     scene = Scene.of(found.model, found.inputs(X), targets, central=False)
     left = (scene.left.square().mean() * found.spread.square()).item()
     U = torch.as_tensor(task.u[0])
-    truth = settle("linear", torch.linalg.lstsq(found.inputs.to, U.T).solution.T)
+    truth = settle("linear", least_squares(found.inputs.to, U.T).T)
     cosines = np.abs(task.u[0] @ found.directions.T).max(1, initial=0)
     lines = []
     for j in range(m):

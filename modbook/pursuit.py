@@ -12,8 +12,9 @@ __all__ = ['STILL', 'LEVEL', 'FLAT', 'TAIL', 'BOUNDS', 'KINDS', 'CHUNK', 'IDLE',
            'climbs', 'Settings', 'Pursuit', 'Search', 'price', 'assuming', 'grow', 'squared', 'importance', 'stretch',
            'offer', 'prune', 'widen', 'prepare', 'subset', 'some_vary', 'among_all', 'pursue', 'check_data',
            'with_samples', 'seek', 'seek_rare', 'run', 'explain', 'rounds', 'may_be_finer', 'search_finer', 'exchange',
-           'without_least', 'finish', 'simplify', 'steepness', 'prices', 'weed', 'true_model', 'leverage', 'predict',
-           'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections', 'lessons', 'teach']
+           'without_least', 'finish', 'simplify', 'steepness', 'prices', 'weed', 'least_squares', 'true_model',
+           'leverage', 'predict', 'leave_one_out', 'module_function', 'module_axis', 'hand_out', 'pursued_projections',
+           'lessons', 'teach']
 
 # %% ../nbs/07_pursuit.ipynb #21a04535
 import math
@@ -1434,6 +1435,11 @@ def weed(model: Model, X: torch.Tensor, y: torch.Tensor) -> Model:
         model = fewer
     return model
 
+# %% ../nbs/07_pursuit.ipynb #lsqcd001
+def least_squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+    """(k, d): the shortest x that bring (n, k) A x nearest to (n, d) B."""
+    return torch.linalg.pinv(A) @ B
+
 # %% ../nbs/07_pursuit.ipynb #23d8bbb8
 @one_thread()
 def true_model(
@@ -1455,7 +1461,7 @@ def true_model(
     inputs, axis = prepare(X, kind, settings.modes, rng)
     U = torch.as_tensor(U, dtype=torch.float64, device=X.device)
     if kind == "linear":
-        U = settle(kind, torch.linalg.lstsq(inputs.to, U.T).solution.T)
+        U = settle(kind, least_squares(inputs.to, U.T).T)
     else:
         U = inputs(U)
     priors = Priors()
@@ -1583,7 +1589,7 @@ def lessons(found: Pursuit, X: torch.Tensor, K: int) -> torch.Tensor:
     values = torch.stack([module_function(found, j, z[:, j])[0] for j in range(k)])
     rest = predict(found, X) - values.sum(0)
     basis = torch.cat([torch.ones_like(z[:, :1]), z], 1)
-    slopes = torch.linalg.lstsq(basis, rest).solution  # (1 + k, d)
+    slopes = least_squares(basis, rest)  # (1 + k, d)
     values = values + z.T[..., None] * slopes[1:, None]
     taught = torch.arange(K) % k
     copies = torch.bincount(taught, minlength=k).double()[taught]

@@ -770,7 +770,7 @@ exempt(
     central_weights centres check_data chunks climbs damped design distinct
     equations evidence_slopes explain factor finish gram grow hand_out importance
     inverse_of_lower jacobian keep keep_some leave_one_out lessons leverage
-    likeness
+    least_squares likeness
     log_density log_spectrum mean module_axis module_function moments
     normal_equations places posterior predict price prune refine rounds run
     scan scorer see settle simplify slope_weights squared solve spectrum subset tangent
