@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -37,11 +38,12 @@ def openblas() -> ctypes.CDLL | None:
 
 def load_openblas() -> ctypes.CDLL | None:
     """The library, with kernels for AVX-512, computing with one thread."""
-    try:
-        with variable("OPENBLAS_CORETYPE", "SkylakeX"):
-            from scipy_openblas32 import dll
-    except ImportError:
+    package = find_spec("scipy_openblas32")
+    paths = package and [*Path(package.origin).parent.glob("lib/libscipy_openblas*.so")]
+    if not paths:
         return None
+    with variable("OPENBLAS_CORETYPE", "SkylakeX"):
+        dll = ctypes.CDLL(str(paths[0]), ctypes.RTLD_LOCAL)
     dll.scipy_openblas_set_num_threads(1)
     declare(dll)
     return dll
